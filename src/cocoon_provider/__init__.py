@@ -1,0 +1,1 @@
+"""The reference provider: serves models over encrypted sessions and is paid by vouchers."""

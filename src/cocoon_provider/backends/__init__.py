@@ -1,0 +1,1 @@
+"""What produces tokens: ONNX Runtime, or an echo for tests and development."""

@@ -1,0 +1,1 @@
+"""From a GGUF file to an ONNX graph: pull, read, build, describe."""

@@ -1,0 +1,1 @@
+"""The real TON transaction executor behind a toncenter-like API on loopback."""

@@ -1,0 +1,1 @@
+"""Amounts, metering, vouchers and receipts; on the client also channels, budgets and the ledger."""

@@ -1,0 +1,1 @@
+"""cocoon-e2e/1 without I/O: bytes in, typed events out."""

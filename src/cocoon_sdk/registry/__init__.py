@@ -1,0 +1,1 @@
+"""The signed registry file: envelopes, models and the trusted-set state machine."""

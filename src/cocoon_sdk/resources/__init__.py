@@ -1,0 +1,1 @@
+"""The openai-shaped resources that hang on a client."""

@@ -1,0 +1,1 @@
+"""Which provider takes a request: pure functions over snapshots."""

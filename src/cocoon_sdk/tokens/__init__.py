@@ -1,0 +1,1 @@
+"""Tokenizer and chat template; the same code counts on both sides."""

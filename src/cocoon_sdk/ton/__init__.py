@@ -1,0 +1,1 @@
+"""Cells, addresses, the channel contract, chain clients and the wallet."""

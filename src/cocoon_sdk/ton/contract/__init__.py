@@ -1,0 +1,1 @@
+"""The payment channel contract and its Python bindings."""

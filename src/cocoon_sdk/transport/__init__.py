@@ -1,0 +1,1 @@
+"""The only asyncio and websockets code of the SDK."""

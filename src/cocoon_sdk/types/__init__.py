@@ -1,0 +1,1 @@
+"""Reply types that users hold."""
