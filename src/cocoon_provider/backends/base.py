@@ -82,18 +82,15 @@ Event = Prefilled | Piece | Finished
 
 
 class Generation(Protocol):
-    """One accepted request.
-
-    Attributes:
-        prompt_tokens: Tokens of the prompt, the ids of a resume included (they are billed as prompt).
-        max_tokens: The most completion tokens that will be delivered, over all choices.
-    """
+    """One accepted request."""
 
     @property
-    def prompt_tokens(self) -> int: ...
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, the ids of a resume included (they are billed as prompt)."""
 
     @property
-    def max_tokens(self) -> int: ...
+    def max_tokens(self) -> int:
+        """The most completion tokens that will be delivered, over all choices."""
 
     def grant(self, *, prompt: int, completion: int) -> None:
         """Allow work up to these running totals. Lower totals than before change nothing.
