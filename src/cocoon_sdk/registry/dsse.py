@@ -1,0 +1,98 @@
+"""DSSE envelopes: a payload, its type, and signatures over both (registry.md).
+
+The signature is over bytes, so verification comes before parsing and no canonical JSON is needed.
+The keyid is the hex public key, because other tools want one; here it decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from cocoon_sdk.errors import RegistryFormatError, RegistrySignatureError
+from cocoon_sdk.keys import SIGNATURE_BYTES, Signer, verify_signature
+from cocoon_sdk.registry.strict import decode_strict
+
+MAX_SIGNATURES = 64  # times the keys of a role, this bounds the work an unsigned file can cause
+
+
+class EnvelopeSignature(Struct, frozen=True, kw_only=True):
+    """One signature; base64 in JSON, raw bytes here."""
+
+    sig: bytes
+    keyid: str = ""
+
+
+class Envelope(Struct, frozen=True, kw_only=True, rename={"payload_type": "payloadType"}):
+    """The outer JSON object of root.json and registry.json."""
+
+    payload: bytes
+    payload_type: str
+    signatures: Annotated[list[EnvelopeSignature], Meta(max_length=MAX_SIGNATURES)]
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """DSSE's pre-authentication encoding: the bytes that are signed."""
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
+
+
+def decode_envelope(raw: bytes, *, what: str, limit: int) -> Envelope:
+    """Parse an envelope of at most `limit` bytes. Nothing in it is trusted yet.
+
+    Raises:
+        RegistryFormatError: it does not parse, or carries more than MAX_SIGNATURES signatures.
+    """
+    return decode_strict(raw, Envelope, what=what, limit=limit)
+
+
+def sign_envelope(payload: bytes, payload_type: str, signers: Iterable[Signer]) -> bytes:
+    """The envelope's JSON, signed by each signer once."""
+    message = pae(payload_type, payload)
+    signatures = {
+        signer.public_key.hex(): EnvelopeSignature(
+            sig=signer.sign(message), keyid=signer.public_key.hex()
+        )
+        for signer in signers
+    }
+    return msgspec.json.encode(
+        Envelope(payload=payload, payload_type=payload_type, signatures=list(signatures.values()))
+    )
+
+
+def signing_keys(envelope: Envelope, keys: Sequence[bytes]) -> frozenset[bytes]:
+    """Those of `keys` that signed the envelope, each counted once however often it signed."""
+    message = pae(envelope.payload_type, envelope.payload)
+    found: set[bytes] = set()
+    for signature in dict.fromkeys(item.sig for item in envelope.signatures):
+        if len(signature) != SIGNATURE_BYTES:
+            continue
+        for key in keys:
+            if key not in found and verify_signature(key, message, signature):
+                found.add(key)
+                break
+    return frozenset(found)
+
+
+def verify_envelope(
+    envelope: Envelope, payload_type: str, keys: Sequence[bytes], threshold: int, *, what: str
+) -> bytes:
+    """The payload, once `threshold` distinct keys of `keys` have signed it as `payload_type`.
+
+    Raises:
+        RegistryFormatError: the envelope is of another type.
+        RegistrySignatureError: too few of the keys signed.
+    """
+    if envelope.payload_type != payload_type:
+        raise RegistryFormatError(
+            f"{what} has payload type {envelope.payload_type[:80]!r}, expected {payload_type!r}"
+        )
+    count = len(signing_keys(envelope, keys))
+    if count < threshold:
+        raise RegistrySignatureError(
+            f"{what} has valid signatures of {count} of {len(keys)} keys, {threshold} are needed"
+        )
+    return envelope.payload
