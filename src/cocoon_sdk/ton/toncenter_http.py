@@ -1,0 +1,211 @@
+"""Calls to a list of toncenter services: which to ask, how often, and what a failure means.
+
+Every call here may be repeated: reading is, and an external message can be executed only once
+however often it is handed in. A failure that leaves open whether a message was taken is always told
+apart from a refusal (`Answer.maybe_taken`), because a different message may only follow a refusal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+
+from cocoon_sdk.errors import ChainUnavailableError, ConfigError
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 15.0
+ROUNDS = 4  # times each service is asked before giving up
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 8.0
+MAX_ANSWER = 8 << 20
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What one attempt at one service came to."""
+
+    answered: bool = False
+    status: int = 0
+    body: bytes = b""
+    reason: str = ""
+    wait: float = 0.0
+    maybe_taken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response that is no fault of the service.
+
+    Attributes:
+        maybe_taken: an earlier attempt of the same call ended without an answer.
+    """
+
+    status: int
+    body: bytes
+    url: str
+    maybe_taken: bool
+
+
+class Services:
+    """One or more toncenter deployments of the same network, asked in turn."""
+
+    def __init__(
+        self,
+        urls: Sequence[str] | str,
+        *,
+        api_key: str | None,
+        transport: httpx.AsyncBaseTransport | None,
+        probe: tuple[str, Callable[[str, bytes], None]],
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        """`probe` is a path to read and a check of the answer, once before a service is used."""
+        self.urls = tuple(_base(url) for url in ([urls] if isinstance(urls, str) else urls))
+        if not self.urls:
+            raise ConfigError("no chain API address is given; name at least one URL")
+        self._probe = probe
+        self._probed: set[str] = set()
+        self._sleep = sleep
+        self._current = 0
+        self._headers = {"X-API-Key": api_key} if api_key else {}
+        self._transport = transport
+        self._http: httpx.AsyncClient | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def call(
+        self,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        final: Callable[[bytes], bool] = lambda _: False,
+    ) -> Answer:
+        """GET, or POST where there is a body; the first usable answer of any service.
+
+        Connection failures, timeouts, 429 and 5xx move on to the next service, with growing pauses
+        between rounds. `final` names the 5xx answers that are about the request, not the service.
+
+        Raises:
+            ChainUnavailableError: none answered.
+            ConfigError: the API key was refused.
+        """
+        pause, maybe_taken, reasons = FIRST_PAUSE, False, dict[str, str]()
+        for round_number in range(ROUNDS):
+            wait = 0.0
+            for step in range(len(self.urls)):
+                index = (self._current + step) % len(self.urls)
+                url = self.urls[index]
+                outcome = await self._try(url, path, query, body, final)
+                if outcome.answered:
+                    self._current = index
+                    return Answer(outcome.status, outcome.body, url, maybe_taken)
+                maybe_taken = maybe_taken or outcome.maybe_taken
+                wait = max(wait, outcome.wait)
+                reasons[url] = outcome.reason
+            if round_number + 1 < ROUNDS:
+                await self._sleep(min(max(pause, wait), LONGEST_PAUSE))
+                pause *= 2
+        detail = ", ".join(f"{url}: {reason}" for url, reason in reasons.items())
+        taken = "it is unknown whether the message was taken" if maybe_taken else "nothing was sent"
+        raise ChainUnavailableError(
+            f"no chain API answered {path} after {ROUNDS} rounds"
+            + (f"; {taken}" if body else "")
+            + f" ({detail})"
+        )
+
+    async def _try(
+        self,
+        url: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
+        final: Callable[[bytes], bool],
+    ) -> _Outcome:
+        if url not in self._probed and path != self._probe[0]:
+            probe = await self._try(url, self._probe[0], None, None, final)
+            if not probe.answered:
+                return replace(probe, maybe_taken=False)
+        try:
+            status, content, retry_after = await self._ask(url + path, query, body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            return _Outcome(reason=type(error).__name__)
+        except (httpx.HTTPError, _TooLargeError) as error:
+            return _Outcome(reason=type(error).__name__, maybe_taken=True)
+        if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise ConfigError(f"{url} refused the API key (HTTP {status}); check the key")
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            return _Outcome(reason="rate limit (HTTP 429)", wait=retry_after)
+        if status >= httpx.codes.INTERNAL_SERVER_ERROR and not final(content):
+            return _Outcome(reason=f"HTTP {status}", maybe_taken=True)
+        if path == self._probe[0] and status == httpx.codes.OK:
+            self._probe[1](url, content)
+            self._probed.add(url)
+        return _Outcome(answered=True, status=status, body=content)
+
+    async def _ask(
+        self, url: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None
+    ) -> tuple[int, bytes, float]:
+        if self._http is None:
+            self._http = httpx.AsyncClient(
+                headers=self._headers,
+                timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
+                transport=self._transport,
+                follow_redirects=False,
+            )
+        method = "GET" if body is None else "POST"
+        async with self._http.stream(method, url, params=query, json=body) as response:
+            content = bytearray()
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER:
+                    raise _TooLargeError
+            return response.status_code, bytes(content), _retry_after(response)
+
+
+class _TooLargeError(Exception):
+    """The answer is larger than anything these calls return."""
+
+
+def _retry_after(response: httpx.Response) -> float:
+    text = response.headers.get("retry-after", "")
+    return float(text) if text.isdecimal() and len(text) < 6 else 0.0
+
+
+def _base(url: str) -> str:
+    """`scheme://host[:port][/prefix]` without the version's path.
+
+    The key and every answer about money travel over this connection, so plain HTTP is for this
+    machine and private networks only.
+    """
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"not a URL: {url[:80]!r}") from error
+    if parsed.scheme not in {"http", "https"} or not parsed.host or parsed.userinfo:
+        raise ConfigError(f"a chain API address is https://host, got {url[:80]!r}")
+    if parsed.scheme == "http" and not _is_private(parsed.host):
+        raise ConfigError(f"{url} is plain http; use https for a chain API on the internet")
+    base = f"{parsed.scheme}://{parsed.netloc.decode('ascii')}{parsed.path}".rstrip("/")
+    for suffix in ("/jsonRPC", "/api/v2", "/api/v3"):
+        base = base.removesuffix(suffix)
+    return base
+
+
+def _is_private(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host  # a name of a container network
