@@ -1,0 +1,1 @@
+"""Alembic runs `env.py` here; the revisions lie in trees elsewhere."""

@@ -1,0 +1,45 @@
+"""Brings a database to the schema of this program, or refuses it.
+
+A migration tree is a folder of Alembic revisions inside a package, named `package:folder`. The client's
+ledger and the provider's have a tree each and never share a database.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from cocoon_sdk.errors import StoreError
+
+
+def migrate(connection: Connection, migrations: str) -> None:
+    """Apply what is missing, inside the transaction that `connection` is in.
+
+    Raises:
+        StoreError: the database was written by a newer version of this program, or for another purpose.
+    """
+    package, _, folder = migrations.partition(":")
+    config = Config()
+    config.set_main_option("path_separator", "newline")  # paths may hold spaces and colons
+    config.set_main_option("script_location", _path("cocoon_sdk.store", "environment"))
+    config.set_main_option("version_locations", _path(package, folder))
+    config.attributes["connection"] = connection
+    script = ScriptDirectory.from_config(config)
+    known = {revision.revision for revision in script.walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise StoreError(
+            f"the database has schema {current!r}, which this version does not know; it was written "
+            "by a newer version or for another purpose: upgrade cocoon-sdk, or name another database"
+        )
+    if current != script.get_current_head():
+        command.upgrade(config, "head")
+
+
+def _path(package: str, folder: str) -> str:
+    return str(files(package) / folder).replace("%", "%%")  # the configuration interpolates
