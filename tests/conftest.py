@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from model_fixtures import model_cache, smollm2, smollm2_gguf, tiny_model
+
+__all__ = ["model_cache", "smollm2", "smollm2_gguf", "tiny_model"]
 
 REQUIRED = set(filter(None, os.environ.get("COCOON_REQUIRE", "").split(",")))
 

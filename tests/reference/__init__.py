@@ -1,0 +1,1 @@
+"""Independent computations that the product is compared with, and small made-up models."""
