@@ -22,6 +22,7 @@ REQUEST_BUCKET = 1_024  # the least plaintext of a REQUEST's last record
 MAX_STREAMS = 8
 MAX_RECORDS = 2**32
 DEFAULT_MAX_REQUEST = 1 << 20
+CLIENT_MAX_REQUEST = 1 << 24  # the provider's own bound, by context length, is what counts
 
 # Seconds.
 HELLO_TIMEOUT = 5.0
@@ -30,6 +31,7 @@ CLIENT_HANDSHAKE_TIMEOUT = 10.0
 FIRST_REQUEST_TIMEOUT = 30.0
 IDLE_TIMEOUT = 300.0
 MAX_AGE = 3_600.0
+SOFT_AGE = 3_000.0  # from here on no new streams, so that running ones end before MAX_AGE
 PING_INTERVAL = 5.0
 PING_BURST = 3.0  # network jitter bunches honest pings; a flood runs dry at once
 

@@ -44,12 +44,15 @@ SERVER_ENDS = frozenset({F.RECEIPT, F.ERROR, F.CLOSE_AUTH, F.STATE})
 
 # Only these may span several records.
 FRAGMENTED = frozenset({F.REQUEST, F.RESULT, F.ATTEST, F.ERROR})
-_MAX_BODY: Mapping[FrameType, int] = {
-    F.DELTA: MAX_DELTA,
+EXACT_BODY: Mapping[FrameType, int] = {
     F.RECEIPT: RECEIPT_BYTES,
     F.PING: PING_BYTES,
     F.PONG: PING_BYTES,
     F.CLOSE: 2,
+}
+_MAX_BODY: Mapping[FrameType, int] = {
+    **EXACT_BODY,
+    F.DELTA: MAX_DELTA,
     F.RESULT: _MAX_STRUCTURED,
     F.ATTEST: _MAX_STRUCTURED,
     F.ERROR: MAX_CHUNK,

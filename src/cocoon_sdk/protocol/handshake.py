@@ -138,7 +138,7 @@ class ClientHandshake:
 
 
 class ServerHandshake:
-    """The provider's half: `respond` to CLIENT_HELLO, then `finish` with CLIENT_AUTH."""
+    """The provider's half, up to its answer."""
 
     def __init__(
         self, *, identity: Signer, params: bytes, random: Random, require_auth: bool
@@ -147,15 +147,9 @@ class ServerHandshake:
         self._params = params
         self._random = random
         self._require_auth = require_auth
-        self._pending: tuple[bytes, HandshakeKeys] | None = None
 
-    @property
-    def responded(self) -> bool:
-        """Whether SERVER_HELLO was made."""
-        return self._pending is not None
-
-    def respond(self, message: bytes) -> bytes:
-        """SERVER_HELLO for a CLIENT_HELLO.
+    def respond(self, message: bytes) -> tuple[bytes, ServerPending]:
+        """SERVER_HELLO for a CLIENT_HELLO, and what waits for CLIENT_AUTH.
 
         Raises:
             RemoteProtocolError: malformed, for another provider, or nothing in common.
@@ -182,18 +176,26 @@ class ServerHandshake:
         auth = sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
             signature + self._params, th1, _NONCE, keys.server
         )
-        self._pending = transcript_hash(th1, auth), keys
-        return clear + auth
+        pending = ServerPending(
+            th2=transcript_hash(th1, auth), keys=keys, require_auth=self._require_auth
+        )
+        return clear + auth, pending
+
+
+class ServerPending(NamedTuple):
+    """The provider's half between SERVER_HELLO and CLIENT_AUTH."""
+
+    th2: bytes
+    keys: HandshakeKeys
+    require_auth: bool
 
     def finish(self, message: bytes) -> ServerResult:
-        """Take CLIENT_AUTH, after `respond`.
+        """Take CLIENT_AUTH.
 
         Raises:
             RemoteProtocolError: malformed, not authentic, or anonymous where a key is required.
         """
-        if self._pending is None:
-            raise LocalProtocolError("CLIENT_AUTH comes after CLIENT_HELLO")
-        th2, keys = self._pending
+        th2, keys = self.th2, self.keys
         sealed = sealed_client_auth(message)
         auth = ClientAuth.decode(_open(sealed, th2, keys.client, "CLIENT_AUTH", CLOSE_CLIENT_AUTH))
         client_key: bytes | None = None
@@ -201,7 +203,7 @@ class ServerHandshake:
             client_key = auth.public_key
             if not verify_signature(client_key, DOMAIN_CLIENT_AUTH + th2, auth.signature):
                 raise RemoteProtocolError("the client's signature is wrong", CLOSE_CLIENT_AUTH)
-        elif self._require_auth:
+        elif self.require_auth:
             raise RemoteProtocolError("anonymous clients are not served here", CLOSE_CLIENT_AUTH)
         th3 = transcript_hash(th2, sealed)
         return ServerResult(

@@ -71,7 +71,7 @@ class ClientParams(NamedTuple):
         Raises:
             RemoteProtocolError: malformed, with close code 4401.
         """
-        items = decode_tlv(raw)
+        items = decode_tlv(raw, CLOSE_CLIENT_AUTH)
         channel = registry = None
         padding = PaddingPolicy.DEFAULT
         if (value := items.get(_PARAM_CHANNEL)) is not None:

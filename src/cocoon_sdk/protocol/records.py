@@ -6,7 +6,7 @@ from nacl import bindings as sodium
 from nacl.exceptions import CryptoError
 
 from cocoon_sdk.protocol.constants import CLOSE_TOO_LARGE, MAX_PLAINTEXT, MAX_RECORDS, TYPE_DATA
-from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
+from cocoon_sdk.protocol.errors import RemoteProtocolError
 from cocoon_sdk.protocol.frames import FRAME_HEADER
 from cocoon_sdk.protocol.padding import BUCKETS
 
@@ -30,13 +30,7 @@ class RecordWriter:
         self.count = 0
 
     def seal(self, plaintext: bytes, tag: int) -> bytes:
-        """One websocket message.
-
-        Raises:
-            LocalProtocolError: the direction has carried 2^32 records; a new session is due.
-        """
-        if self.count >= MAX_RECORDS:
-            raise LocalProtocolError(f"{MAX_RECORDS} records were sent; open a new session")
+        """One websocket message."""
         message = self._prefix + sodium.crypto_secretstream_xchacha20poly1305_push(
             self._state, plaintext, _TYPE, tag
         )

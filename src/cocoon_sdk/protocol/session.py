@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from cocoon_sdk.keys import Signer, is_valid_public_key
-from cocoon_sdk.protocol.connection import Clock, Connection
+from cocoon_sdk.protocol.connection import Connection
 from cocoon_sdk.protocol.constants import (
     AUTH_TIMEOUT,
     CLIENT_HANDSHAKE_TIMEOUT,
+    CLIENT_MAX_REQUEST,
     CLOSE_CLIENT_AUTH,
     DEFAULT_MAX_REQUEST,
     FIRST_REQUEST_TIMEOUT,
     HELLO_TIMEOUT,
     IDLE_TIMEOUT,
-    MAX_AGE,
     SUPPORTED_SUITES,
 )
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.events import Event, HandshakeCompleted
-from cocoon_sdk.protocol.handshake import ClientHandshake, Random, ServerHandshake
+from cocoon_sdk.protocol.handshake import ClientHandshake, Random, ServerHandshake, ServerPending
+from cocoon_sdk.protocol.lifecycle import Clock
 from cocoon_sdk.protocol.messages import PING_BYTES, Ping
 from cocoon_sdk.protocol.padding import PaddingPolicy
 from cocoon_sdk.protocol.params import (
@@ -52,57 +54,53 @@ class ClientSession(Connection):
         padding: str = "default",
         suites: tuple[int, ...] = SUPPORTED_SUITES,
     ) -> None:
-        super().__init__(random=random, clock=clock, padding=padding)
+        super().__init__(
+            random=random, clock=clock, padding=padding, max_request_bytes=CLIENT_MAX_REQUEST
+        )
         if not is_valid_public_key(provider_id):
             raise LocalProtocolError("provider_id is not an Ed25519 public key")
         if channel is not None and signer is None:
             raise LocalProtocolError("a channel needs its voucher key: pass it as signer")
         self._signer = signer
         self._params = ClientParams(channel, self._padding, registry)
-        self._client = ClientHandshake(
+        self._pending: ClientHandshake | None = ClientHandshake(
             provider_id=provider_id,
             signer=signer,
             params=self._params.encode(),
             random=random,
             suites=suites,
         )
-        self._started: float | None = None
 
     def start(self) -> None:
         """Queue CLIENT_HELLO.
 
         Raises:
-            LocalProtocolError: called twice; a hello is never reused.
+            LocalProtocolError: called twice, or after close(); a hello is never reused.
         """
-        if self._started is not None:
-            raise LocalProtocolError("the session has been started before")
-        self._started = self._clock()
-        self._transmit(self._client.hello)
+        handshake, self._pending = self._pending, None
+        if handshake is None or self._dead:
+            raise LocalProtocolError("a session starts once")
+        self._step = partial(self._on_server_hello, handshake)
+        self._transmit(handshake.hello)
+        self._touch(CLIENT_HANDSHAKE_TIMEOUT)
 
     def open_stream(self) -> int:
         """The id of a new stream: 1, 3, 5 … Send its first message before opening another.
 
         Raises:
-            LocalProtocolError: not ready, or eight streams are open.
+            LocalProtocolError: not ready, closing, too old, or eight streams are open.
         """
         self._sendable()
+        if self._peer_closed or self.aged:
+            raise LocalProtocolError("this session takes no new streams; open another")
         return self._streams.reserve()
 
-    def deadline(self) -> float | None:
-        """Of the handshake, then of the session's age; idle sessions are the driver's to close."""
-        if self._started is None or self._dead or self._peer_closed:
-            return None
-        if not self._writer:
-            return self._started + CLIENT_HANDSHAKE_TIMEOUT
-        return self._established + MAX_AGE
-
-    def _handshake(self, message: bytes) -> list[Event]:
-        if self._started is None:
-            raise RemoteProtocolError("the server spoke before CLIENT_HELLO")
-        result = self._client.finish(message)
+    def _on_server_hello(self, handshake: ClientHandshake, message: bytes) -> list[Event]:
+        result = handshake.finish(message)
         max_plaintext = decode_server_params(result.server_params)
         self._transmit(result.client_auth)
         self._establish(result.keys, result.suite, max_plaintext=max_plaintext)
+        self._touch(self._idle)
         return [
             HandshakeCompleted(
                 session_id=result.keys.session_id,
@@ -122,6 +120,7 @@ class ServerSession(Connection):
     """
 
     _is_client: ClassVar[bool] = False
+    _idle: ClassVar[float] = IDLE_TIMEOUT
 
     def __init__(
         self,
@@ -136,28 +135,24 @@ class ServerSession(Connection):
         super().__init__(
             random=random, clock=clock, padding=padding, max_request_bytes=max_request_bytes
         )
-        self._server = ServerHandshake(
+        handshake = ServerHandshake(
             identity=identity,
             params=encode_server_params(),
             random=random,
             require_auth=require_auth,
         )
+        self._step = partial(self._on_client_hello, handshake)
+        self._touch(HELLO_TIMEOUT)
 
-    def deadline(self) -> float | None:
-        """Of hello, CLIENT_AUTH, the first request, idleness and age, whichever is next."""
-        if self._dead or self._peer_closed:
-            return None
-        if self._writer is None:
-            return self._active + (AUTH_TIMEOUT if self._server.responded else HELLO_TIMEOUT)
-        quiet = IDLE_TIMEOUT if self._streams.ever_opened else FIRST_REQUEST_TIMEOUT
-        return min(self._active + quiet, self._established + MAX_AGE)
+    def _on_client_hello(self, handshake: ServerHandshake, message: bytes) -> list[Event]:
+        server_hello, pending = handshake.respond(message)
+        self._transmit(server_hello)
+        self._step = partial(self._on_client_auth, pending)
+        self._touch(AUTH_TIMEOUT)
+        return []
 
-    def _handshake(self, message: bytes) -> list[Event]:
-        if not self._server.responded:
-            self._transmit(self._server.respond(message))
-            self._active = self._clock()
-            return []
-        result = self._server.finish(message)
+    def _on_client_auth(self, pending: ServerPending, message: bytes) -> list[Event]:
+        result = pending.finish(message)
         params = ClientParams.decode(result.client_params)
         if (params.padding is PaddingPolicy.OFF) == self._padded:
             raise RemoteProtocolError(
@@ -167,6 +162,7 @@ class ServerSession(Connection):
         if params.channel is not None and result.client_key is None:
             raise RemoteProtocolError("an anonymous client named a channel", CLOSE_CLIENT_AUTH)
         self._establish(result.keys, result.suite)
+        self._touch(FIRST_REQUEST_TIMEOUT)
         # The stream header rides on the first record: a PING there keeps every DELTA at one length.
         self.send(0, Ping(self._random(PING_BYTES)))
         return [

@@ -11,6 +11,7 @@ from cocoon_sdk.protocol.frames import (
     CLIENT_ENDS,
     CLIENT_FRAMES,
     CONNECTION_FRAMES,
+    EXACT_BODY,
     FLAG_END,
     FLAG_MORE,
     FRAGMENTED,
@@ -61,11 +62,6 @@ class StreamTable:
         return len(self._open)
 
     @property
-    def ever_opened(self) -> bool:
-        """Whether any stream was opened yet."""
-        return self._highest > 0
-
-    @property
     def unended(self) -> tuple[int, ...]:
         """Streams on which the peer may still send."""
         if self._is_client:
@@ -98,7 +94,7 @@ class StreamTable:
             fault = self._end_fault(stream, kind, from_client=self._is_client)
         if fault is not None:
             raise LocalProtocolError(fault)
-        if size > self._limits[kind]:
+        if size > self._limits[kind] or size < EXACT_BODY.get(kind, 0):
             raise LocalProtocolError(
                 f"{kind.name} body of {size} bytes; the limit is {self._limits[kind]}"
             )
