@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import msgspec
-from msgspec import Struct
-
-from cocoon_sdk.errors import RegistryError, RegistryFormatError
+from cocoon_sdk.errors import RegistryError
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
-from cocoon_sdk.registry.model import Descriptor, Entry, Hex32, Name, RegistryPayload
+from cocoon_sdk.registry.model import Descriptor, Entry
 from cocoon_sdk.registry.network import parse_network, registry_id
 from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.ton.chain import DEVNET_NETWORK
 
 
 class SeenSequences:
@@ -47,17 +45,6 @@ class SeenSequences:
     def as_dict(self) -> dict[str, int]:
         """A copy: provider id to sequence number."""
         return dict(self._seqs)
-
-
-class _ModelBrief(Struct, frozen=True):
-    id: Name
-
-
-class _Brief(Struct, frozen=True):
-    """The least that names an entry, so that a descriptor of a later version hurts nobody else."""
-
-    id: Hex32
-    models: list[_ModelBrief]
 
 
 @dataclass(frozen=True)
@@ -112,7 +99,8 @@ class Snapshot:
 
     `network` is the chain's global id, `registry` the whole network text. `unreadable` counts entries
     that name no provider. `stale` says that the file is past its expiry and was accepted because
-    the caller allowed it.
+    the caller allowed it. `allow_loopback` is true for a devnet registry of this machine, whose
+    providers may be on loopback.
     """
 
     network: int
@@ -126,6 +114,7 @@ class Snapshot:
     providers: tuple[ListedProvider, ...]
     unreadable: int = 0
     stale: bool = False
+    allow_loopback: bool = False
 
     @property
     def registry_id(self) -> bytes:
@@ -146,17 +135,18 @@ class Snapshot:
 
 
 def make_snapshot(
-    registry: VerifiedRegistry, seen: SeenSequences | None = None, *, stale: bool = False
+    registry: VerifiedRegistry,
+    seen: SeenSequences | None = None,
+    *,
+    stale: bool = False,
+    on_this_machine: bool = False,
 ) -> Snapshot:
-    """Open a verified registry.
-
-    Raises:
-        RegistryFormatError: one provider is listed twice.
-    """
-    payload = registry.payload
-    listed, unreadable = _list_providers(payload, seen or SeenSequences())
+    """Open a verified registry. `on_this_machine`: it came from a path, bytes or loopback."""
+    payload, seqs = registry.payload, seen or SeenSequences()
+    chain = parse_network(payload.network)[0]
+    revoked = frozenset(payload.revoked)
     return Snapshot(
-        network=parse_network(payload.network)[0],
+        network=chain,
         registry=payload.network,
         version=payload.version,
         root_version=payload.root_version,
@@ -164,34 +154,19 @@ def make_snapshot(
         issued=payload.issued,
         fresh_until=payload.fresh_until,
         expires=payload.expires,
-        providers=tuple(listed.values()),
-        unreadable=unreadable,
+        providers=tuple(
+            ListedProvider(
+                id=listed.id,
+                models=listed.models,
+                entry=listed.entry,
+                network=payload.network,
+                revoked=listed.id in revoked,
+                min_seq=payload.min_seq.get(listed.id, 0),
+                _seen=seqs,
+            )
+            for listed in registry.listing.entries
+        ),
+        unreadable=registry.listing.unreadable,
         stale=stale,
+        allow_loopback=on_this_machine and chain == DEVNET_NETWORK,
     )
-
-
-def _list_providers(
-    payload: RegistryPayload, seen: SeenSequences
-) -> tuple[dict[str, ListedProvider], int]:
-    decode = msgspec.json.Decoder(_Brief).decode
-    revoked = frozenset(payload.revoked)
-    listed: dict[str, ListedProvider] = {}
-    unreadable = 0
-    for entry in payload.entries or ():
-        try:
-            brief = decode(entry.d)
-        except (ValueError, RecursionError):
-            unreadable += 1
-            continue
-        if brief.id in listed:
-            raise RegistryFormatError(f"the registry lists provider {brief.id} twice")
-        listed[brief.id] = ListedProvider(
-            id=brief.id,
-            models=tuple(model.id for model in brief.models),
-            entry=entry,
-            network=payload.network,
-            revoked=brief.id in revoked,
-            min_seq=payload.min_seq.get(brief.id, 0),
-            _seen=seen,
-        )
-    return listed, unreadable

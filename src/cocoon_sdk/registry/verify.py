@@ -19,6 +19,7 @@ from cocoon_sdk.errors import (
 )
 from cocoon_sdk.registry.descriptor import CLOCK_SKEW
 from cocoon_sdk.registry.dsse import decode_envelope, verify_envelope
+from cocoon_sdk.registry.listing import Listing, list_entries
 from cocoon_sdk.registry.model import REGISTRY_TYPE, ROOT_TYPE, RegistryPayload, RootPayload
 from cocoon_sdk.registry.network import parse_network
 from cocoon_sdk.registry.strict import decode_strict
@@ -46,6 +47,7 @@ class VerifiedRegistry:
     raw: bytes
     payload: RegistryPayload
     digest: bytes  # SHA-256 of the payload
+    listing: Listing
 
     @property
     def seen(self) -> Seen:
@@ -145,7 +147,7 @@ class TrustedSet:
         Raises:
             NewerRootNeededError: made under a root that is not trusted yet; give that root first.
             RegistrySignatureError: below the threshold.
-            RegistryFormatError: malformed, wrong network, or sharded.
+            RegistryFormatError: malformed, wrong network, a provider listed twice, or sharded.
             RegistryRollbackError: older than the floor, or `prev` is not the version before.
             RegistryEquivocationError: the floor's version with another content.
             RegistryExpiredError: registry or root expired, or issued in the future.
@@ -166,7 +168,8 @@ class TrustedSet:
                 f"registry {payload.version} was made under root {payload.root_version}, "
                 f"the newest trusted root is {root.version}"
             )
-        verified = VerifiedRegistry(raw, payload, hashlib.sha256(payload_bytes).digest())
+        digest = hashlib.sha256(payload_bytes).digest()
+        verified = VerifiedRegistry(raw, payload, digest, list_entries(payload))
         self._check_floor(verified)
         check_times(payload, root, now, allow_stale=allow_stale)
         if payload.shards is not None:

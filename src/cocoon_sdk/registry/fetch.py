@@ -1,0 +1,207 @@
+"""The registry as a client holds it: one call gives the newest verified snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cocoon_sdk.errors import CocoonError, ConfigError, RegistryEquivocationError, RegistryError
+from cocoon_sdk.registry.cache import RegistryCache
+from cocoon_sdk.registry.snapshot import Snapshot, make_snapshot
+from cocoon_sdk.registry.sources import SourceSpec, open_source
+from cocoon_sdk.registry.trust import PinnedRoot, TrustSource, parse_trust
+from cocoon_sdk.registry.updater import Updater
+from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.settings import cache_dir as default_cache_dir
+
+if TYPE_CHECKING:
+    import httpx
+
+RETRY_AFTER = 30  # seconds before a failed refresh is tried again while a valid copy serves
+
+_log = logging.getLogger(__name__)
+
+
+def unix_time() -> int:
+    """The wall clock, in whole seconds."""
+    return int(time.time())
+
+
+class RegistryClient:
+    """One registry: the newest verified snapshot, refreshed once it is no longer fresh.
+
+    The constructor does no I/O; the first `snapshot()` opens source, trust and cache.
+
+    Args:
+        source: https URL (http on loopback), path of registry.json or its folder, or its bytes.
+        trust: root keys, or a root.json as path or bytes (needed with a source of bytes).
+        trust_threshold: how many of the keys must have signed the first root; a strict majority
+            when None.
+        network: the network text to insist on, such as "-239/main"; the first root's when None.
+        cache_dir: folder of the cache; the default is under `settings.cache_dir()`.
+        cache: False remembers nothing between runs, so rollbacks are only seen within one.
+        clock: unix seconds.
+        allow_stale: use a registry after its expiry (never after the root's).
+        transport: replaces the network, in tests.
+        timeout: seconds for fetching one file.
+    """
+
+    def __init__(
+        self,
+        source: SourceSpec,
+        *,
+        trust: TrustSource,
+        trust_threshold: int | None = None,
+        network: str | None = None,
+        cache_dir: str | Path | None = None,
+        cache: bool = True,
+        clock: Callable[[], int] = unix_time,
+        allow_stale: bool = False,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout: float = 20.0,
+    ) -> None:
+        self._spec = source
+        self._trust_spec = (trust, trust_threshold)
+        self._network = network
+        self._cache_base = Path(cache_dir) if cache_dir else None
+        self._use_cache = cache
+        self._clock = clock
+        self._allow_stale = allow_stale
+        self._transport = transport
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._updater: Updater | None = None
+        self._snapshot: Snapshot | None = None
+        self._background: asyncio.Task[None] | None = None
+        self._retry_at = 0
+        self.refresh_error: CocoonError | None = None  # why the last refresh failed, if it did
+
+    async def snapshot(self) -> Snapshot:
+        """The newest snapshot.
+
+        A copy that is no longer fresh but has not expired is handed out while a refresh runs in the
+        background; where that fails, `refresh_error` tells. Without such a copy the call waits.
+
+        Raises:
+            RegistryEquivocationError: always, once two registries of one version turned up.
+            RegistryError: there is no usable copy; the subclass says why.
+            ConfigError: source or trust is wrong.
+            StoreError: the cache cannot be written.
+        """
+        updater = self._updater or await self._open()
+        if isinstance(self.refresh_error, RegistryEquivocationError):
+            raise self.refresh_error
+        if updater.seqs.changed and not self._lock.locked():
+            async with self._lock:
+                await updater.store(None)
+        now = self._clock()
+        usable = updater.usable(now)
+        if usable is None or (updater.source.has_changed() and now >= self._retry_at):
+            return await self._refresh_or_serve(updater)
+        if now >= usable.payload.fresh_until and now >= self._retry_at and not self._refreshing:
+            self._background = asyncio.create_task(self._refresh_quietly(updater))
+        return self._current(updater, usable)
+
+    async def refresh(self) -> Snapshot:
+        """Fetch now, whatever is held.
+
+        Raises:
+            RegistryError: the new file was not accepted; what was held before stays in force.
+        """
+        updater = self._updater or await self._open()
+        async with self._lock:
+            try:
+                await updater.adopt()
+                registry = await updater.refresh()
+            except CocoonError as error:
+                self.refresh_error = error
+                self._retry_at = self._clock() + RETRY_AFTER
+                raise
+            self.refresh_error, self._retry_at = None, 0
+            return self._current(updater, registry)
+
+    async def aclose(self) -> None:
+        """Stop a refresh in the background and remember the sequence numbers seen."""
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.gather(self._background, return_exceptions=True)
+            self._background = None
+        if self._updater is not None and self._updater.seqs.changed:
+            async with self._lock:
+                await self._updater.store(None)
+
+    @property
+    def _refreshing(self) -> bool:
+        return self._background is not None and not self._background.done()
+
+    async def _open(self) -> Updater:
+        async with self._lock:
+            if self._updater is not None:
+                return self._updater
+            trust = await asyncio.to_thread(parse_trust, *self._trust_spec)
+            if isinstance(self._spec, bytes) and not isinstance(trust, PinnedRoot):
+                raise ConfigError(
+                    "a registry given as bytes has no root.json beside it; "
+                    "pass the root.json as trust (path or bytes)"
+                )
+            source = await asyncio.to_thread(
+                open_source, self._spec, transport=self._transport, timeout=self._timeout
+            )
+            base = (
+                (self._cache_base or default_cache_dir() / "registry") if self._use_cache else None
+            )
+            updater = Updater(
+                source,
+                trust=trust,
+                cache=RegistryCache(base, trust.id, source.locator),
+                clock=self._clock,
+                network=self._network,
+                allow_stale=self._allow_stale,
+            )
+            await updater.adopt()
+            self._updater = updater
+            return updater
+
+    async def _refresh_or_serve(self, updater: Updater) -> Snapshot:
+        """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
+        try:
+            return await self.refresh()
+        except RegistryEquivocationError:
+            raise
+        except RegistryError as error:
+            usable = updater.usable(self._clock())
+            if usable is None:
+                raise
+            _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+            return self._current(updater, usable)
+
+    async def _refresh_quietly(self, updater: Updater) -> None:
+        held = updater.registry
+        try:
+            async with self._lock:
+                await updater.adopt()  # another worker may have refreshed meanwhile
+            registry = updater.usable(self._clock())
+            if registry is held or registry is None or not self._fresh(registry):
+                await self.refresh()
+        except CocoonError as error:
+            self.refresh_error = error
+            self._retry_at = self._clock() + RETRY_AFTER
+            _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+
+    def _fresh(self, registry: VerifiedRegistry) -> bool:
+        return self._clock() < registry.payload.fresh_until
+
+    def _current(self, updater: Updater, registry: VerifiedRegistry) -> Snapshot:
+        """The snapshot of `registry`; the same object as long as nothing about it changed."""
+        stale = self._clock() >= registry.payload.expires
+        held = self._snapshot
+        if held is None or held.digest != registry.digest or held.stale != stale:
+            held = make_snapshot(
+                registry, updater.seqs, stale=stale, on_this_machine=updater.source.on_this_machine
+            )
+            self._snapshot = held
+        return held

@@ -1,0 +1,61 @@
+"""The names in a registry: which providers and models it lists, before any descriptor is verified."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+from msgspec import Struct
+
+from cocoon_sdk.errors import RegistryFormatError
+from cocoon_sdk.registry.model import Entry, Hex32, Name, RegistryPayload
+
+
+class _ModelBrief(Struct, frozen=True):
+    id: Name
+
+
+class _Brief(Struct, frozen=True):
+    """The least that names an entry, so that a descriptor of a later version hurts nobody else."""
+
+    id: Hex32
+    models: list[_ModelBrief]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEntry:
+    """An entry and what it claims to be; the registry's signers let it pass, nothing more."""
+
+    id: str
+    models: tuple[str, ...]
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All entries that name a provider, and how many do not."""
+
+    entries: tuple[ListedEntry, ...]
+    unreadable: int
+
+
+def list_entries(payload: RegistryPayload) -> Listing:
+    """Read the names.
+
+    Raises:
+        RegistryFormatError: one provider is listed twice, so that it is unclear which entry counts.
+    """
+    decode = msgspec.json.Decoder(_Brief).decode
+    listed: dict[str, ListedEntry] = {}
+    unreadable = 0
+    for entry in payload.entries or ():
+        try:
+            brief = decode(entry.d)
+        except (ValueError, RecursionError):
+            unreadable += 1
+            continue
+        if brief.id in listed:
+            raise RegistryFormatError(f"the registry lists provider {brief.id} twice")
+        models = tuple(model.id for model in brief.models)
+        listed[brief.id] = ListedEntry(brief.id, models, entry)
+    return Listing(tuple(listed.values()), unreadable)
