@@ -17,6 +17,12 @@ def state_dir() -> Path:
 
 
 def cache_dir() -> Path:
-    """What can be made again (models, registry copies): `$COCOON_HOME/cache` or the platform's."""
+    """What can be made again (models, registry copies).
+
+    `$COCOON_CACHE`, else `$COCOON_HOME/cache`, else the platform's cache folder.
+    """
+    cache = os.environ.get("COCOON_CACHE")
+    if cache:
+        return Path(cache).expanduser()
     home = os.environ.get("COCOON_HOME")
     return Path(home).expanduser() / "cache" if home else Path(platformdirs.user_cache_dir(APP))

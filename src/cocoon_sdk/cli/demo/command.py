@@ -1,0 +1,163 @@
+"""The command: set the scene, buy one answer, redeem it, show what happened."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoon_sdk.cli.demo.report import Balances, DemoResult, as_json, print_result
+from cocoon_sdk.cli.demo.scene import Scene
+from cocoon_sdk.cli.output import escape_controls, print_json, run_async, stderr_console
+from cocoon_sdk.client import AsyncCocoon
+from cocoon_sdk.settings import state_dir
+from cocoon_sdk.types.chat import ChatCompletion
+from cocoon_sdk.types.events import Event, FirstToken, ReceiptStored, SessionReady
+
+app = typer.Typer(help="Run the whole system once, on real input.")
+
+DEFAULT_MODEL = "smollm2-135m-instruct"
+DEFAULT_PROMPT = "Explain in two short sentences why the sky is blue."
+
+
+@app.command()
+def demo(
+    prompt: Annotated[str, typer.Option(help="What to ask.")] = DEFAULT_PROMPT,
+    model: Annotated[str, typer.Option(help="A model of the catalogue.")] = DEFAULT_MODEL,
+    max_tokens: Annotated[int, typer.Option(help="Longest answer, in tokens.")] = 160,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    as_json_line: Annotated[bool, typer.Option("--json", help="End with one JSON line.")] = False,
+) -> None:
+    """Pull a model, start a devnet and a provider, buy one answer, redeem its voucher on chain."""
+    root = state_dir() / "demo"
+    root.mkdir(parents=True, exist_ok=True)
+    home = Path(tempfile.mkdtemp(prefix="run-", dir=root))
+    # SIGTERM unwinds like Ctrl-C, so that the children are reaped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    scene = Scene(home, model)
+    try:
+        scene.build(_say)
+        run_async(_Visit(scene, prompt, max_tokens, temperature).run(as_json_line))
+        if keep:
+            _stay(scene)
+    finally:
+        scene.close()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _say(text: str) -> None:
+    stderr_console().print(f"• {text}", style="cyan", markup=False, highlight=False)
+
+
+def _stay(scene: Scene) -> None:
+    console = stderr_console()
+    console.print("\nEverything is still running. In another terminal:\n", style="bold")
+    for line in scene.shell_lines():
+        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    console.print("\nCtrl-C here ends it.", style="bold")
+    try:
+        threading_wait()
+    except KeyboardInterrupt:
+        _say("stopping")
+
+
+def threading_wait() -> None:
+    """Sleep until a signal ends the process."""
+    while True:
+        time.sleep(3600)
+
+
+class _Visit:
+    """One paid answer, observed through the client's events."""
+
+    def __init__(self, scene: Scene, prompt: str, max_tokens: int, temperature: float) -> None:
+        self._scene = scene
+        self._prompt = prompt
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self._suite = 0
+        self._first_token_ms = 0.0
+        self._frames = 0
+        self._bytes = 0
+
+    async def run(self, as_json_line: bool) -> None:
+        scene = self._scene
+        before = await scene.fund(_say)
+        await scene.open_channel(_say)
+        _say(f"asking: {self._prompt}")
+        started = time.perf_counter()
+        async with scene.client(self._on_event) as client:
+            completion = await self._ask(client)
+        elapsed = time.perf_counter() - started
+        provider_before = (await scene.balances()).provider
+        _say("the provider redeems its voucher")
+        redeemed = await asyncio.to_thread(scene.redeem)
+        after = await scene.balances()
+        result = self._result(completion, elapsed, redeemed, provider_before, before, after)
+        print_result(result, before, after)
+        if as_json_line:
+            print_json(as_json(result))
+
+    async def _ask(self, client: AsyncCocoon) -> ChatCompletion:
+        sys.stdout.write("\n")
+        async with client.chat.completions.stream(
+            model=self._scene.model,
+            messages=[{"role": "user", "content": self._prompt}],
+            max_tokens=self._max_tokens,
+            temperature=self._temperature,
+            seed=1,
+        ) as stream:
+            async for text in stream.text_stream:
+                sys.stdout.write(escape_controls(text))
+                sys.stdout.flush()
+            sys.stdout.write("\n\n")
+            return await stream.get_final_completion()
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case SessionReady(suite=suite):
+                self._suite = suite
+                _say(f"registry verified, encrypted session ready (suite {suite})")
+            case FirstToken(milliseconds=milliseconds):
+                self._first_token_ms = milliseconds
+            case ReceiptStored(frames_on_wire=frames, bytes_on_wire=size):
+                self._frames, self._bytes = frames, size
+
+    def _result(
+        self,
+        completion: ChatCompletion,
+        elapsed: float,
+        redeemed: int,
+        provider_before: int,
+        before: Balances,
+        after: Balances,
+    ) -> DemoResult:
+        generating = max(1e-9, elapsed - self._first_token_ms / 1000)
+        return DemoResult(
+            model=completion.model,
+            text=completion.text,
+            prompt_tokens=completion.usage.prompt_tokens,
+            completion_tokens=completion.usage.completion_tokens,
+            first_token_ms=round(self._first_token_ms, 1),
+            tokens_per_second=round(completion.usage.completion_tokens / generating, 1),
+            paid_nano=completion.usage.cost_nano,
+            redeemed_nano=redeemed,
+            provider_balance_before_nano=provider_before,
+            provider_balance_after_nano=after.provider,
+            chain_fees_nano=before.total - after.total,
+            receipt_verified=self._scene.stored_receipt_verifies(completion.receipt.raw),
+            registry_verified=self._scene.registry_verifies(),
+            handshake_suite=self._suite,
+            frames_on_wire=self._frames,
+            bytes_on_wire=self._bytes,
+        )

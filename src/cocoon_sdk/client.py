@@ -1,0 +1,206 @@
+"""The client: settings, and the resources that hang on it. Constructing one does no I/O."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import Ed25519Key, load_or_create_key
+from cocoon_sdk.payments.budget import Budget, BudgetLedger
+from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
+from cocoon_sdk.registry.fetch import RegistryClient
+from cocoon_sdk.resources.chat import AsyncChat
+from cocoon_sdk.resources.models import AsyncModels
+from cocoon_sdk.routing.policy import Assurance, Routing
+from cocoon_sdk.settings import cache_dir, state_dir
+from cocoon_sdk.store.database import Database, default_url
+from cocoon_sdk.transport.core import Core, Timeouts
+from cocoon_sdk.types.events import Event
+
+ASSURANCES: Final = ("operator", "attested")
+
+
+class _Unset:
+    """Marks an argument that was not given, where None has a meaning of its own."""
+
+
+UNSET: Final = _Unset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestSettings:
+    """What a request takes from its client."""
+
+    core: Core
+    assurance: Assurance
+    routing: Routing
+    timeouts: Timeouts
+    allow_private: bool
+
+
+class AsyncCocoon:
+    """Buys inference from the providers of a signed registry.
+
+    Args:
+        registry: URL, path or bytes of the registry file. Environment: COCOON_REGISTRY.
+        trust: Root keys (`ed25519:<hex>`), or a pinned root.json (path or bytes). Environment:
+            COCOON_TRUST, comma-separated.
+        trust_threshold: How many of `trust` must have signed the root; default: a strict majority.
+        assurance: `"operator"` accepts that a GPU owner can read prompts; `"attested"` demands
+            attestation. There is no default. Environment: COCOON_ASSURANCE.
+        voucher_key: File of the master key from which voucher keys are derived, made on first use; None
+            for free providers only. Environment: COCOON_VOUCHER_KEY; default: under the state folder.
+        budget: Spending limits.
+        routing: How to choose among providers.
+        timeouts: Seconds for connect, first_token, idle, total.
+        state: Database URL of the ledger; default: SQLite under the state folder. Environment:
+            COCOON_STATE.
+        on_event: Receives typed events (`cocoon_sdk.types.events`) without any prompt or answer text.
+        allow_private: Accept providers on private addresses.
+        padding: `"default"`, or `"off"` for benchmarks on loopback.
+
+    Raises:
+        ConfigError: a setting is missing or wrong; the message names it and where it came from.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: str | Path | bytes | None = None,
+        trust: Sequence[str] | str | Path | bytes | None = None,
+        trust_threshold: int | None = None,
+        assurance: str | None = None,
+        voucher_key: str | Path | _Unset | None = UNSET,
+        budget: Budget | None = None,
+        routing: Routing | None = None,
+        timeouts: Timeouts | None = None,
+        state: str | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        allow_private: bool = False,
+        padding: str = "default",
+    ) -> None:
+        source = registry if registry is not None else os.environ.get("COCOON_REGISTRY")
+        if not source:
+            raise ConfigError("no registry: pass registry= or set COCOON_REGISTRY")
+        state_url = state or os.environ.get("COCOON_STATE") or default_url("client")
+        self._settings = RequestSettings(
+            core=Core(
+                registry=RegistryClient(
+                    source,
+                    trust=_trust(trust),
+                    trust_threshold=trust_threshold,
+                    cache_dir=cache_dir() / "registry",
+                ),
+                database=lambda: Database(state_url, migrations=CLIENT_MIGRATIONS),
+                master=_master_key(voucher_key),
+                budget=lambda database: BudgetLedger(database, budget or Budget()),
+                on_event=on_event,
+                padding=padding,
+            ),
+            assurance=_assurance(assurance),
+            routing=routing or Routing(),
+            timeouts=timeouts or Timeouts(),
+            allow_private=allow_private,
+        )
+        self._owner = True
+        self.chat = AsyncChat(self)
+        self.models = AsyncModels(self)
+
+    def request_settings(self) -> RequestSettings:
+        """The settings that a request made now will use."""
+        return self._settings
+
+    def with_options(
+        self, *, routing: Routing | None = None, timeouts: Timeouts | None = None
+    ) -> AsyncCocoon:
+        """A cheap copy with other options that shares sessions, channels and budget.
+
+        Closing the copy does nothing; close the client it came from.
+        """
+        copy = object.__new__(AsyncCocoon)
+        changes: dict[str, Any] = {}
+        if routing is not None:
+            changes["routing"] = routing
+        if timeouts is not None:
+            changes["timeouts"] = timeouts
+        copy._settings = replace(self._settings, **changes)
+        copy._owner = False
+        copy.chat = AsyncChat(copy)
+        copy.models = AsyncModels(copy)
+        return copy
+
+    async def refresh_channels(self) -> None:
+        """Take notice of channels that were opened or closed by another process."""
+        self._settings.core.enter()
+        await self._settings.core.reload_channels()
+
+    async def close(self) -> None:
+        """Close sessions and the ledger. Cancelled requests get a moment to take their receipts."""
+        if self._owner:
+            await self._settings.core.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        settings = getattr(self, "_settings", None)
+        if settings is not None and self._owner and settings.core.opened:
+            warnings.warn(
+                "an AsyncCocoon was not closed; use `async with` or `await client.close()`",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+
+def _trust(given: Sequence[str] | str | Path | bytes | None) -> Any:
+    if given is not None:
+        return given
+    keys = [key.strip() for key in os.environ.get("COCOON_TRUST", "").split(",") if key.strip()]
+    if not keys:
+        raise ConfigError(
+            "no root of trust: pass trust= (root keys of the registry, or a pinned root.json) "
+            "or set COCOON_TRUST"
+        )
+    return keys[0] if len(keys) == 1 and not keys[0].startswith("ed25519:") else keys
+
+
+def _assurance(given: str | None) -> Assurance:
+    value, origin = given, "assurance="
+    if value is None:
+        value, origin = os.environ.get("COCOON_ASSURANCE"), "COCOON_ASSURANCE"
+    if value == "operator":
+        return "operator"
+    if value == "attested":
+        return "attested"
+    if value is None:
+        raise ConfigError(
+            "choose assurance='operator' (the GPU's owner can read prompts) or assurance='attested'; "
+            "there is no default"
+        )
+    raise ConfigError(f"{origin} is {value!r}; use one of {', '.join(ASSURANCES)}")
+
+
+def _master_key(given: str | Path | _Unset | None) -> Callable[[], Ed25519Key | None]:
+    if given is None:
+        return lambda: None
+    if isinstance(given, _Unset):
+        named = os.environ.get("COCOON_VOUCHER_KEY")
+        path = Path(named).expanduser() if named else state_dir() / "voucher.key"
+    else:
+        path = Path(given).expanduser()
+    return lambda: load_or_create_key(path)

@@ -1,0 +1,186 @@
+"""Streams as users hold them: chunks of a chat completion, with payment following consumption."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self
+
+from cocoon_sdk.errors import StreamTruncatedError
+from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.protocol.messages import Channel, Delta
+from cocoon_sdk.transport.attempt import Done, Finish
+from cocoon_sdk.transport.failover import Asked, RequestRun
+from cocoon_sdk.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatMessage,
+    Choice,
+    ChoiceDelta,
+    ChunkChoice,
+    FinishReason,
+    Usage,
+)
+from cocoon_sdk.types.receipt import ReceiptInfo
+
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "cancelled": "cancelled",
+    "error": "error",
+}
+
+
+class AsyncChatStream:
+    """An answer while it arrives: iterate it for chunks, or `text_stream` for text.
+
+    Vouchers are signed as the answer is read. Leaving the loop early, or `close()`, cancels the request:
+    nothing is signed beyond the last delivered window.
+    """
+
+    def __init__(self, run: RequestRun) -> None:
+        self._run = run
+        self._chunks = self._iterate()
+        self._text: dict[int, list[str]] = {}
+        self._reasons: dict[int, FinishReason] = {}
+        self._done: Done | None = None
+
+    def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
+        return self._chunks
+
+    @property
+    def text_stream(self) -> AsyncIterator[str]:
+        """The text of the first choice, piece by piece."""
+        return self._iterate_text()
+
+    async def get_final_completion(self) -> ChatCompletion:
+        """Read to the end, then the whole completion.
+
+        Raises:
+            StreamTruncatedError: the stream was closed before its receipt.
+        """
+        async for _ in self._chunks:
+            pass
+        return self.completion()
+
+    def completion(self) -> ChatCompletion:
+        """The whole completion; only after the stream has ended."""
+        if self._done is None:
+            raise StreamTruncatedError(
+                "the stream was closed before its receipt; read it to its end for the completion",
+                charged_nano=self._run.charged,
+                partial_text="".join(self._text.get(0, [])),
+            )
+        asked = self._run.asked
+        return ChatCompletion(
+            id=asked.completion_id,
+            model=asked.model,
+            created=asked.created,
+            provider=asked.provider,
+            assurance=asked.assurance,
+            choices=tuple(
+                Choice(
+                    index=index,
+                    message=ChatMessage(
+                        role="assistant", content="".join(self._text.get(index, []))
+                    ),
+                    finish_reason=self._reasons.get(index, "stop"),
+                )
+                for index in sorted(self._text.keys() | self._reasons.keys() | {0})
+            ),
+            usage=_usage(self._done),
+            receipt=_receipt(self._done),
+        )
+
+    async def close(self) -> None:
+        """Cancel what is still running."""
+        await self._chunks.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def _iterate_text(self) -> AsyncIterator[str]:
+        async for chunk in self._chunks:
+            if chunk.text:
+                yield chunk.text
+
+    # An async generator: asyncio closes it even when a loop over it is left by `break`.
+    async def _iterate(self) -> AsyncGenerator[ChatCompletionChunk, None]:
+        async with aclosing(self._run.items()) as items:
+            async for item in items:
+                chunk = self._chunk(item)
+                if chunk is not None:
+                    yield chunk
+
+    def _chunk(self, item: Delta | Finish | Done) -> ChatCompletionChunk | None:
+        match item:
+            case Delta(choice=index, channel=Channel.CONTENT, text=text):
+                first = index not in self._text
+                self._text.setdefault(index, []).append(text)
+                delta = ChoiceDelta(role="assistant" if first else None, content=text)
+                return self._make(ChunkChoice(index=index, delta=delta))
+            case Finish(choice=index, reason=reason):
+                self._reasons[index] = _REASONS.get(reason, "stop")
+                choice = ChunkChoice(
+                    index=index, delta=ChoiceDelta(), finish_reason=self._reasons[index]
+                )
+                return self._make(choice)
+            case Done() as done:
+                self._done = done
+                return self._make(usage=_usage(done), receipt=_receipt(done))
+            case _:
+                return None
+
+    def _make(
+        self,
+        *choices: ChunkChoice,
+        usage: Usage | None = None,
+        receipt: ReceiptInfo | None = None,
+    ) -> ChatCompletionChunk:
+        asked: Asked = self._run.asked
+        return ChatCompletionChunk(
+            id=asked.completion_id,
+            model=asked.model,
+            created=asked.created,
+            provider=asked.provider,
+            choices=choices,
+            usage=usage,
+            receipt=receipt,
+        )
+
+
+def _usage(done: Done) -> Usage:
+    counts = done.receipt.counts
+    prompt = counts.prompt + counts.cached
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=counts.completion,
+        total_tokens=prompt + counts.completion,
+        cached_tokens=counts.cached,
+        reasoning_tokens=counts.reasoning,
+        cost=format_amount(done.receipt.price),
+        cost_nano=done.receipt.price,
+    )
+
+
+def _receipt(done: Done) -> ReceiptInfo:
+    receipt = done.receipt
+    return ReceiptInfo(
+        request_id=receipt.request_id.hex(),
+        provider=receipt.provider.hex(),
+        channel=receipt.channel.hex(),
+        seq=receipt.seq,
+        cost=format_amount(receipt.price),
+        cost_nano=receipt.price,
+        spent_nano=receipt.spent,
+        raw=done.raw,
+    )

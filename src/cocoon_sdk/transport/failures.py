@@ -1,0 +1,85 @@
+"""From an ERROR frame to the exception that users catch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cocoon_sdk.errors import (
+    ChannelDesyncError,
+    CocoonError,
+    ContextLengthError,
+    InsufficientFundsError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    ProviderError,
+    ProviderInternalError,
+    ProviderOverloadedError,
+    RequestError,
+    VoucherRejectedError,
+    WireCode,
+)
+from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.protocol.messages import Error
+
+MAX_MESSAGE_CHARACTERS = 300
+
+
+def error_from_frame(frame: Error) -> CocoonError:
+    """The typed error of an ERROR frame. The provider's words are foreign text: cut and cleaned."""
+    said = "".join(c if c.isprintable() else " " for c in frame.message[:MAX_MESSAGE_CHARACTERS])
+    match frame.code:
+        case WireCode.INVALID_REQUEST | WireCode.DUPLICATE_REQUEST:
+            return InvalidRequestError(f"the provider refused the request: {said}")
+        case WireCode.MODEL_NOT_FOUND:
+            return ModelNotFoundError(f"the provider does not serve this model: {said}")
+        case WireCode.CONTEXT_LENGTH:
+            return ContextLengthError(f"the request does not fit the model's context: {said}")
+        case WireCode.OVERLOADED | WireCode.DRAINING:
+            return ProviderOverloadedError(
+                f"the provider has no room now: {said}",
+                wire_code=frame.code,
+                retry_after=frame.retry_after_ms / 1000,
+            )
+        case WireCode.INSUFFICIENT_FUNDS:
+            needed = _amount(frame.detail, "required") or 0
+            return InsufficientFundsError(
+                f"the channel holds too little for this request ({said}); it needs "
+                f"{format_amount(needed)}: top up with `cocoon wallet open` or ask for fewer tokens",
+                needed=needed,
+            )
+        case WireCode.PAYMENT_REQUIRED | WireCode.VOUCHER_REJECTED:
+            return VoucherRejectedError(
+                f"the provider did not accept the payment: {said}",
+                required=_amount(frame.detail, "required"),
+                accepted=_amount(frame.detail, "accepted"),
+                available=_amount(frame.detail, "available"),
+            )
+        case WireCode.CHANNEL_UNKNOWN | WireCode.CHANNEL_CLOSING | WireCode.EPOCH_MISMATCH:
+            return ChannelDesyncError(
+                f"the provider sees the payment channel differently: {said}; "
+                "compare with `cocoon wallet show`"
+            )
+        case WireCode.PRICE_CHANGED:
+            return ProviderError(
+                f"the provider's price is above the one in the registry: {said}; refresh the registry",
+                wire_code=frame.code,
+            )
+        case WireCode.INTERNAL:
+            return ProviderInternalError(f"the provider failed: {said}", wire_code=frame.code)
+        case _:
+            return ProviderError(
+                f"the provider answered {frame.code!r}: {said}", wire_code=frame.code
+            )
+
+
+def charge(error: CocoonError, nano: int, partial_text: str) -> CocoonError:
+    """Say on a request's error what it cost and what had arrived."""
+    if isinstance(error, RequestError):
+        error.charged_nano = nano
+        error.partial_text = partial_text
+    return error
+
+
+def _amount(detail: dict[str, Any], name: str) -> int | None:
+    value = detail.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

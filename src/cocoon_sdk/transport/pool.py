@@ -1,0 +1,54 @@
+"""Live sessions, kept for the next request: a warm one costs no round trip."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from cocoon_sdk.transport.connection import Connection, Peer, open_connection
+
+MAX_AGE = 50 * 60.0  # the protocol ends a session after 60 minutes; a request needs some of that
+MAX_STREAMS = 8  # wire.md, "Limits"
+
+
+class Pool:
+    """At most a few connections per (endpoint, provider, client key); dialling is single-flight."""
+
+    def __init__(self, *, padding: str = "default") -> None:
+        self._idle_or_busy: dict[tuple[str, bytes, bytes], list[Connection]] = {}
+        self._locks: dict[tuple[str, bytes, bytes], asyncio.Lock] = {}
+        self._padding = padding
+
+    async def acquire(self, peer: Peer, *, limit: float) -> tuple[Connection, bool]:
+        """A connection with a free stream, and whether it had been open before.
+
+        Raises:
+            ConnectError, HandshakeError: a new one was needed and could not be made.
+        """
+        async with self._locks.setdefault(peer.key, asyncio.Lock()):
+            live = self._idle_or_busy.setdefault(peer.key, [])
+            for connection in list(live):
+                if self._stale(connection):
+                    live.remove(connection)
+                    await connection.close()
+                elif self._fits(connection):
+                    return connection, True
+            connection = await open_connection(peer, limit=limit, padding=self._padding)
+            live.append(connection)
+            return connection, False
+
+    @staticmethod
+    def _stale(connection: Connection) -> bool:
+        old = time.monotonic() - connection.born > MAX_AGE
+        return not connection.usable or (old and connection.open_streams == 0)
+
+    @staticmethod
+    def _fits(connection: Connection) -> bool:
+        young = time.monotonic() - connection.born <= MAX_AGE
+        return connection.usable and young and connection.open_streams < MAX_STREAMS
+
+    async def close(self) -> None:
+        """Close every connection."""
+        connections = [one for many in self._idle_or_busy.values() for one in many]
+        self._idle_or_busy.clear()
+        await asyncio.gather(*(connection.close() for connection in connections))
