@@ -1,0 +1,273 @@
+"""`cocoon registry`: make, sign, publish and verify registry files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoon_sdk.cli.output import print_json, print_table, run_async, stderr_console
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import Ed25519Key, format_public_key, parse_public_key, save_key
+from cocoon_sdk.operator import operations
+from cocoon_sdk.operator.build import DAY
+from cocoon_sdk.operator.folder import OperatorFolder
+from cocoon_sdk.operator.report import describe_snapshot, show_folder
+from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
+from cocoon_sdk.registry.fetch import RegistryClient, unix_time
+from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.registry.sources import ROOT_FILE
+
+app = typer.Typer(
+    help="Make, sign and verify registry files.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder.")]
+ProviderArgument = Annotated[
+    str, typer.Argument(metavar="PROVIDER", help="Provider id, or its first digits.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command()
+def init(
+    folder: FolderArgument,
+    network: Annotated[
+        str, typer.Option(help="Chain id and registry name: -239/main, -3/test, devnet/local.")
+    ],
+    root_keys: Annotated[int, typer.Option(min=0, help="Root keys to make here.")] = 1,
+    root_threshold: Annotated[
+        int | None, typer.Option(min=1, help="Root keys that must sign [default: a majority].")
+    ] = None,
+    registry_keys: Annotated[int, typer.Option(min=0, help="Registry keys to make here.")] = 1,
+    registry_threshold: Annotated[
+        int | None, typer.Option(min=1, help="Registry keys that must sign [default: a majority].")
+    ] = None,
+    root_public: Annotated[
+        list[str] | None, typer.Option(help="A root key held elsewhere; may be repeated.")
+    ] = None,
+    registry_public: Annotated[
+        list[str] | None, typer.Option(help="A registry key held elsewhere; may be repeated.")
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="Lifetime of the root.")] = 365,
+    as_json: JsonOption = False,
+) -> None:
+    """Make keys and the first root.json."""
+    root = operations.init(
+        folder,
+        network=network,
+        now=unix_time(),
+        root_keys=root_keys,
+        root_threshold=root_threshold,
+        registry_keys=registry_keys,
+        registry_threshold=registry_threshold,
+        root_public=[parse_public_key(text) for text in root_public or ()],
+        registry_public=[parse_public_key(text) for text in registry_public or ()],
+        lifetime=days * DAY,
+    )
+    if as_json:
+        print_json(
+            {
+                "folder": str(folder),
+                "network": root.network,
+                "root_version": root.version,
+                "expires": root.expires,
+                "trust": root.root.keys,
+                "trust_threshold": root.root.threshold,
+                "registry_keys": root.registry.keys,
+                "registry_threshold": root.registry.threshold,
+            }
+        )
+        return
+    print_table(
+        f"Registry {root.network} in {folder}",
+        ("role", "threshold", "key"),
+        [
+            (name, f"{role.threshold} of {len(role.keys)}", key)
+            for name, role in (("root", root.root), ("registry", root.registry))
+            for key in role.keys
+        ],
+    )
+    stderr_console().print(
+        f"Clients pass the root keys as trust=. Move {folder}/keys/root-*.key to another machine: "
+        "signing a registry does not need them.",
+        markup=False,
+        highlight=False,
+    )
+
+
+@app.command()
+def keygen(
+    path: Annotated[Path, typer.Argument(help="Where to write the private key (0600).")],
+    as_json: JsonOption = False,
+) -> None:
+    """Make one key, for a role of a registry whose other keys are held elsewhere."""
+    key = Ed25519Key.generate()
+    save_key(key, path.expanduser())
+    public = format_public_key(key.public_key)
+    if as_json:
+        print_json({"file": str(path), "public_key": public})
+    else:
+        typer.echo(public)
+
+
+@app.command()
+def add(
+    folder: FolderArgument,
+    entries: Annotated[
+        list[Path], typer.Argument(metavar="ENTRY…", help="Entry files that providers submitted.")
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Check a provider's entry and take it in; `sign` puts it into the registry."""
+    added = [
+        operations.add(OperatorFolder(folder), _read_entry(path), now=unix_time())
+        for path in entries
+    ]
+    if as_json:
+        print_json(
+            {
+                "added": [
+                    {"id": descriptor.id, "seq": descriptor.seq, "endpoints": descriptor.endpoints}
+                    for descriptor in added
+                ]
+            }
+        )
+        return
+    print_table(
+        "Added; run: cocoon registry sign",
+        ("provider", "seq", "endpoints", "models"),
+        [
+            (item.id, item.seq, " ".join(item.endpoints), " ".join(m.id for m in item.models))
+            for item in added
+        ],
+    )
+
+
+@app.command()
+def remove(folder: FolderArgument, provider: ProviderArgument, as_json: JsonOption = False) -> None:
+    """Take a provider out of the next version; it may come back."""
+    found = operations.remove(OperatorFolder(folder), provider)
+    _say("removed", found, as_json=as_json)
+
+
+@app.command()
+def revoke(
+    folder: FolderArgument,
+    provider: ProviderArgument,
+    below: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only refuse its descriptors with a lower sequence number."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Refuse a stolen identity key for good, or only its older descriptors."""
+    found = operations.revoke(OperatorFolder(folder), provider, below=below)
+    _say("revoked" if below is None else "raised", found, as_json=as_json)
+
+
+@app.command()
+def sign(
+    folder: FolderArgument,
+    publish_to: Annotated[
+        Path | None, typer.Option("--publish", help="Copy the public files to this folder.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign the next version of registry.json; run it hourly."""
+    opened = OperatorFolder(folder)
+    signed = operations.sign(opened, now=unix_time())
+    files = operations.publish(opened, publish_to, now=unix_time()) if publish_to else []
+    payload = signed.registry.payload
+    if as_json:
+        print_json(
+            {
+                "network": payload.network,
+                "version": payload.version,
+                "digest": signed.registry.digest.hex(),
+                "entries": len(payload.entries or ()),
+                "skipped": signed.skipped,
+                "fresh_until": payload.fresh_until,
+                "expires": payload.expires,
+                "published": files,
+            }
+        )
+        return
+    typer.echo(f"signed version {payload.version} with {len(payload.entries or ())} providers")
+    if signed.skipped:
+        print_table("Left out", ("provider", "reason"), signed.skipped.items())
+
+
+@app.command()
+def publish(
+    folder: FolderArgument,
+    target: Annotated[Path, typer.Argument(help="A folder that a web server serves.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy root.json, its versions and registry.json; never keys."""
+    files = operations.publish(OperatorFolder(folder), target, now=unix_time())
+    if as_json:
+        print_json({"target": str(target), "published": files})
+    else:
+        typer.echo(f"{target}: {' '.join(files)}")
+
+
+@app.command()
+def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
+    """What the folder holds: roles, versions, entries and what is wrong with them."""
+    report = show_folder(OperatorFolder(folder), now=unix_time())
+    if as_json:
+        print_json(report.to_dict())
+        return
+    print_table(f"Registry {report.network}", ("", ""), report.summary())
+    print_table("Entries", ("provider", "seq", "expires in", "problem"), report.rows())
+
+
+@app.command()
+def verify(
+    source: Annotated[str, typer.Argument(help="URL, file or folder of registry.json.")],
+    trust: Annotated[
+        str | None,
+        typer.Option(envvar="COCOON_TRUST", help="Root keys (comma-separated) or a root.json."),
+    ] = None,
+    trust_threshold: Annotated[int | None, typer.Option(min=1)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a registry and every descriptor in it, as a client would."""
+    if trust is None and (Path(source) / ROOT_FILE).is_file():
+        trust = os.fspath(Path(source) / ROOT_FILE)
+    if trust is None:
+        raise ConfigError("pass --trust: the registry's root keys, or a root.json that you trust")
+    client = RegistryClient(source, trust=trust, trust_threshold=trust_threshold, cache=False)
+    snapshot: Snapshot = run_async(client.snapshot())
+    report = describe_snapshot(snapshot, now=unix_time())
+    if as_json:
+        print_json(report)
+        return
+    print_table(
+        f"{snapshot.registry} version {snapshot.version}, digest {snapshot.digest.hex()}",
+        ("provider", "models", "problem"),
+        [
+            (item["id"], " ".join(item["models"]), item["problem"] or "none")
+            for item in report["providers"]
+        ],
+    )
+
+
+def _read_entry(path: Path) -> bytes:
+    try:
+        with path.expanduser().open("rb") as file:
+            return file.read(MAX_ENTRY_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _say(verb: str, provider: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({verb: provider})
+    else:
+        typer.echo(f"{verb} {provider}; run: cocoon registry sign")

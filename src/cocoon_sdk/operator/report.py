@@ -1,0 +1,160 @@
+"""What `show` and `verify` tell, as plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from cocoon_sdk.errors import RegistryError
+from cocoon_sdk.operator.folder import OperatorFolder
+from cocoon_sdk.operator.operations import load_root, previous
+from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
+from cocoon_sdk.registry.model import Entry, RegistryPayload, Role, RootPayload
+from cocoon_sdk.registry.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class EntryReport:
+    """One entry in the folder. `expires_in` is in seconds; both are None where it does not parse."""
+
+    id: str
+    seq: int | None
+    expires_in: int | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class FolderReport:
+    """The state of an operator's folder at one moment."""
+
+    root: RootPayload
+    registry: RegistryPayload | None
+    entries: tuple[EntryReport, ...]
+    keys_here: dict[str, int]
+    now: int
+
+    @property
+    def network(self) -> str:
+        """The network text."""
+        return self.root.network
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Lines of name and value."""
+        lines = [
+            ("root", f"version {self.root.version}, {_due(self.root.expires - self.now)}"),
+            ("root keys", self._role("root", self.root.root)),
+            ("registry keys", self._role("registry", self.root.registry)),
+        ]
+        if self.registry is None:
+            return [*lines, ("registry", "not signed yet; run: cocoon registry sign")]
+        due = _due(self.registry.expires - self.now)
+        listed = len(self.registry.entries or ())
+        return [*lines, ("registry", f"version {self.registry.version}, {listed} listed, {due}")]
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Rows of provider, seq, expires in, problem."""
+        return [
+            (
+                entry.id,
+                "-" if entry.seq is None else str(entry.seq),
+                "-" if entry.expires_in is None else f"{entry.expires_in} s",
+                entry.problem or "none",
+            )
+            for entry in self.entries
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        registry = self.registry
+        return {
+            "network": self.network,
+            "root": {
+                "version": self.root.version,
+                "expires": self.root.expires,
+                "threshold": self.root.root.threshold,
+                "keys": self.root.root.keys,
+                "keys_here": self.keys_here["root"],
+            },
+            "registry_role": {
+                "threshold": self.root.registry.threshold,
+                "keys": self.root.registry.keys,
+                "keys_here": self.keys_here["registry"],
+            },
+            "registry": None
+            if registry is None
+            else {
+                "version": registry.version,
+                "issued": registry.issued,
+                "expires": registry.expires,
+                "entries": len(registry.entries or ()),
+                "revoked": registry.revoked,
+            },
+            "entries": [
+                {
+                    "id": entry.id,
+                    "seq": entry.seq,
+                    "expires_in": entry.expires_in,
+                    "problem": entry.problem,
+                }
+                for entry in self.entries
+            ],
+        }
+
+    def _role(self, name: str, role: Role) -> str:
+        return f"{role.threshold} of {len(role.keys)} must sign, {self.keys_here[name]} are here"
+
+
+def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
+    """Read the folder; a bad entry is reported, not raised."""
+    root, before, policy = load_root(folder), previous(folder), folder.read_policy()
+
+    def report(provider: str, entry: Entry) -> EntryReport:
+        try:
+            descriptor = read_descriptor(entry)
+        except RegistryError as error:
+            return EntryReport(provider, None, None, str(error))
+        problem = None
+        try:
+            check_descriptor(
+                descriptor,
+                network=root.network,
+                now=now,
+                min_seq=policy.min_seq.get(provider, 0),
+                revoked=provider in policy.revoked,
+            )
+        except RegistryError as error:
+            problem = str(error)
+        return EntryReport(provider, descriptor.seq, descriptor.expires - now, problem)
+
+    return FolderReport(
+        root=root,
+        registry=before.payload if before else None,
+        entries=tuple(report(*item) for item in folder.read_entries().items()),
+        keys_here={
+            "root": len(folder.signers(root.root)),
+            "registry": len(folder.signers(root.registry)),
+        },
+        now=now,
+    )
+
+
+def describe_snapshot(snapshot: Snapshot, *, now: int) -> dict[str, Any]:
+    """A verified registry with the verdict on each descriptor, JSON-ready."""
+    return {
+        "network": snapshot.registry,
+        "version": snapshot.version,
+        "root_version": snapshot.root_version,
+        "digest": snapshot.digest.hex(),
+        "issued": snapshot.issued,
+        "fresh_until": snapshot.fresh_until,
+        "expires": snapshot.expires,
+        "unreadable": snapshot.unreadable,
+        "providers": [
+            {"id": item.id, "models": list(item.models), "problem": item.problem(now)}
+            for item in snapshot.providers
+        ],
+    }
+
+
+def _due(seconds: int) -> str:
+    return f"expires in {seconds} s" if seconds > 0 else f"EXPIRED {-seconds} s ago"
