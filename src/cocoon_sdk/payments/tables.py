@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-MIGRATIONS = "cocoon_sdk:payments/migrations"
+CLIENT_MIGRATIONS = "cocoon_sdk:payments/migrations"
 
 metadata = MetaData()
 
@@ -51,7 +51,6 @@ channels = Table(
     _count("seen_at"),
     # The two counters of payments.md §3, and the receipts chained so far:
     _count("signed"),
-    Column("signature", LargeBinary(64)),
     _count("spent"),
     _count("seq"),
     UniqueConstraint("network", "address", "epoch"),
@@ -112,6 +111,7 @@ budget_reservations = Table(
     metadata,
     Column("reservation", LargeBinary(32), primary_key=True),
     Column("account", String(200), primary_key=True),
+    Column("provider", String(64), nullable=False),
     Column("reserved_at", BigInteger, nullable=False),
     _count("nano"),
 )

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import Connection
 
 from cocoon_sdk.errors import ConfigError, StoreError
-from cocoon_sdk.payments.tables import MIGRATIONS, metadata
+from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS, metadata
 from cocoon_sdk.store.database import Database, default_url
 
 ADD = sa.text("INSERT INTO budget_windows (account, window, nano) VALUES (:a, 'total', 1)")
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def opened(path: Path) -> Database:
-    return Database(f"sqlite:///{path}", migrations=MIGRATIONS)
+    return Database(f"sqlite:///{path}", migrations=CLIENT_MIGRATIONS)
 
 
 def test_sqlite_is_set_up_for_money(path: Path):
@@ -146,7 +146,7 @@ def test_closed_and_unusable_databases_say_so(path: Path, tmp_path: Path):
         database.run_sync(names)
     assert junk.read_bytes() == b"no database at all" * 100
     for url in ("mysql://x", "nonsense"):
-        with Database(url, migrations=MIGRATIONS) as database, pytest.raises(ConfigError):
+        with Database(url, migrations=CLIENT_MIGRATIONS) as database, pytest.raises(ConfigError):
             database.run_sync(names)
 
 

@@ -29,9 +29,10 @@ def upgrade() -> None:
         sa.Column("payout_address", sa.String(80), nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("created_at", sa.BigInteger, nullable=False),
-        *map(_count, ("deposit", "balance", "redeemed", "close_at", "seen_at", "signed")),
-        sa.Column("signature", sa.LargeBinary(64)),
-        *map(_count, ("spent", "seq")),
+        *map(
+            _count,
+            ("deposit", "balance", "redeemed", "close_at", "seen_at", "signed", "spent", "seq"),
+        ),
         sa.UniqueConstraint("network", "address", "epoch"),
     )
     op.create_table(
@@ -68,6 +69,7 @@ def upgrade() -> None:
         "budget_reservations",
         sa.Column("reservation", sa.LargeBinary(32), primary_key=True),
         sa.Column("account", sa.String(200), primary_key=True),
+        sa.Column("provider", sa.String(64), nullable=False),
         sa.Column("reserved_at", sa.BigInteger, nullable=False),
         _count("nano"),
     )
