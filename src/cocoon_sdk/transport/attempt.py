@@ -111,6 +111,7 @@ class Attempt:
         self._stream: Stream | None = None
         self._first_token_seen = False
         self._finished = False
+        self._price: int | None = None
         self._name = job.request.id.hex()
 
     @property
@@ -122,6 +123,15 @@ class Attempt:
     def due(self) -> int:
         """The highest verified due in nano: what a broken attempt has cost."""
         return self._answer.due if self._answer is not None else 0
+
+    @property
+    def charged(self) -> int:
+        """For budgets, in nano: the receipt's price, or without one the most that was signed for."""
+        if self._price is not None:
+            return self._price
+        channel = self._job.channel
+        stream = channel.state.stream(self._job.request.id) if channel is not None else None
+        return stream.exposure if stream is not None else self.due
 
     async def run(self) -> AsyncGenerator[Delta | Finish | Done, None]:
         """Send the request and yield what comes, ending with `Done`.
@@ -226,10 +236,11 @@ class Attempt:
 
     async def _next(self, stream: Stream) -> Any:
         deadlines, now = self._job.deadlines, time.monotonic()
-        limits = [("idle", now + deadlines.idle)]
-        if not self._first_token_seen:
-            limits.append(("first_token", self._started + deadlines.first_token))
-            limits = limits[1:] if deadlines.first_token >= deadlines.idle else limits
+        limits = [
+            ("idle", now + deadlines.idle)
+            if self._first_token_seen
+            else ("first_token", self._started + deadlines.first_token)
+        ]
         if deadlines.total_at is not None:
             limits.append(("total", deadlines.total_at))
         phase, at = min(limits, key=lambda limit: limit[1])
@@ -267,7 +278,7 @@ class Attempt:
         receipt = self._answer.on_receipt(raw)
         if self._job.channel is not None:
             await self._job.channel.settle(self._job.request.id, receipt, raw)
-        self._finished = True
+        self._finished, self._price = True, receipt.price
         session = self._connection.session
         with suppress(CocoonError, OSError, TimeoutError):
             await self._stream.send(Ack(), end=True)
@@ -282,7 +293,7 @@ class Attempt:
         return receipt
 
     async def _refused(self) -> None:
-        self._finished = True
+        self._finished, self._price = True, 0
         if self._job.channel is not None:
             await self._job.channel.refuse(self._job.request.id)
 

@@ -9,11 +9,12 @@ import secrets
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 
 from cocoon_sdk.settings import cache_dir
+from cocoon_sdk.transport.connection import Site
 
 if TYPE_CHECKING:
     from cocoon_sdk.tokens.tokenizer import Tokenizer
@@ -22,7 +23,7 @@ MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 FETCH_TIMEOUT = 10.0
 
 
-async def tokenizer_for(tokens_hash: bytes, endpoint: str) -> Tokenizer | None:
+async def tokenizer_for(tokens_hash: bytes, site: Site) -> Tokenizer | None:
     """The tokenizer behind a hash that a signed descriptor names, or None.
 
     None means that prompts are bounded by their bytes and answers are not recounted: the extra
@@ -34,25 +35,31 @@ async def tokenizer_for(tokens_hash: bytes, endpoint: str) -> Tokenizer | None:
         return None
     path = cache_dir() / "tokens" / tokens_hash.hex()
     if not path.exists():
-        raw = await _fetch(_bundle_url(endpoint, tokens_hash))
+        raw = await _fetch(site, f"/tokens/{tokens_hash.hex()}")
         if raw is None or hashlib.sha256(raw).digest() != tokens_hash:
             return None
         await asyncio.to_thread(_store, path, raw)
     return await asyncio.to_thread(_load, path, tokens_hash)
 
 
-def _bundle_url(endpoint: str, tokens_hash: bytes) -> str:
-    parts = urlsplit(endpoint)
-    scheme = {"wss": "https", "ws": "http"}[parts.scheme]
-    return urlunsplit((scheme, parts.netloc, f"/tokens/{tokens_hash.hex()}", "", ""))
-
-
-async def _fetch(url: str) -> bytes | None:
+async def _fetch(site: Site, path: str) -> bytes | None:
+    endpoint = site.endpoint
+    # The checked address is dialled; name and certificate are still those of the signed URL.
+    url = httpx.URL(
+        scheme="https" if endpoint.secure else "http",
+        host=site.address,
+        port=endpoint.port,
+        path=path,
+    )
+    headers = {"Host": urlsplit(endpoint.url).netloc, "User-Agent": "-"}
+    extensions = {"sni_hostname": endpoint.host}
     content = bytearray()
     try:
         async with (
-            httpx.AsyncClient(timeout=FETCH_TIMEOUT, follow_redirects=False) as http,
-            http.stream("GET", url) as response,
+            httpx.AsyncClient(
+                timeout=FETCH_TIMEOUT, follow_redirects=False, trust_env=False
+            ) as http,
+            http.stream("GET", url, headers=headers, extensions=extensions) as response,
         ):
             if response.status_code != httpx.codes.OK:
                 return None

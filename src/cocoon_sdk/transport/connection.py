@@ -21,6 +21,7 @@ from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, Peer
 from cocoon_sdk.protocol.messages import CloseReason, Message
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.protocol.session import ClientSession
+from cocoon_sdk.registry.endpoint import Endpoint
 
 MAX_QUEUE = 16  # wire.md, "Limits"
 WRITE_TIMEOUT = 30.0
@@ -31,10 +32,18 @@ CLOSE_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where a provider is: the URL it signed, and the address that was checked and is dialled."""
+
+    endpoint: Endpoint
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Peer:
     """Whom a connection is for and as whom we come. `signer` None means anonymous."""
 
-    endpoint: str
+    site: Site
     provider_id: bytes
     signer: Signer | None
     channel: ChannelId | None
@@ -44,7 +53,7 @@ class Peer:
     def key(self) -> tuple[str, bytes, bytes]:
         """What makes two connections interchangeable."""
         return (
-            self.endpoint,
+            self.site.endpoint.url,
             self.provider_id,
             self.signer.public_key if self.signer is not None else b"",
         )
@@ -276,9 +285,13 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
         padding=padding,
     )
     started = time.monotonic()
+    url = peer.site.endpoint.url
     try:
         websocket = await connect(
-            peer.endpoint,
+            url,
+            host=peer.site.address,  # not resolved a second time
+            port=peer.site.endpoint.port,
+            proxy=None,
             subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]  # a NewType of str
             compression=None,
             max_size=MAX_MESSAGE,
@@ -288,23 +301,21 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
         )
     except (InvalidURI, InvalidHandshake) as error:
         raise ConnectError(
-            f"{peer.endpoint} answers but does not speak {SUBPROTOCOL}; the registry may be out of date"
+            f"{url} answers but does not speak {SUBPROTOCOL}; the registry may be out of date"
         ) from error
     except (OSError, TimeoutError) as error:
         raise ConnectError(
-            f"cannot reach {peer.endpoint}: {error or 'timed out'}; "
+            f"cannot reach {url}: {error or 'timed out'}; "
             "the provider may be down, another one can be chosen"
         ) from error
     connection = Connection(websocket, session, peer)
     try:
         if websocket.subprotocol != SUBPROTOCOL:
-            raise ConnectError(f"{peer.endpoint} did not select the subprotocol {SUBPROTOCOL}")
+            raise ConnectError(f"{url} did not select the subprotocol {SUBPROTOCOL}")
         await connection.handshake(max(0.1, limit - (time.monotonic() - started)))
     except TimeoutError as error:
         await connection.close()
-        raise ConnectError(
-            f"{peer.endpoint} did not finish the handshake in {limit:g} s"
-        ) from error
+        raise ConnectError(f"{url} did not finish the handshake in {limit:g} s") from error
     except BaseException:
         await connection.close()
         raise

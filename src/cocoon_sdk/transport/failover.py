@@ -26,16 +26,18 @@ from cocoon_sdk.errors import (
     VerificationError,
 )
 from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.budget import Reservation
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.protocol.messages import Delta, Request
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
-from cocoon_sdk.registry.endpoint import check_endpoint
+from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
+from cocoon_sdk.ton.chain import DEVNET_NETWORK
 from cocoon_sdk.transport.attempt import Attempt, Deadlines, Done, Finish, Job
 from cocoon_sdk.transport.bundle import tokenizer_for
-from cocoon_sdk.transport.connection import Peer
+from cocoon_sdk.transport.connection import Peer, Site
 from cocoon_sdk.transport.core import Core, Timeouts, total_deadline
 from cocoon_sdk.types.events import AttemptFailed, AttemptStarted, SessionReady
 
@@ -112,8 +114,11 @@ class RequestRun:
             delivered = False
             async with budget.reserve(request_id, candidate.highest, candidate.provider) as charge:
                 try:
-                    job = await self._job(request_id, candidate, snapshot, channels)
-                    async with aclosing(self._attempt(job, candidate, snapshot, charge)) as items:
+                    site = await self._site(candidate, snapshot)
+                    job = await self._job(request_id, candidate, site, snapshot, channels)
+                    async with aclosing(
+                        self._attempt(job, candidate, site, snapshot, charge)
+                    ) as items:
                         async for item in items:
                             delivered = delivered or isinstance(item, Delta)
                             yield item
@@ -170,18 +175,25 @@ class RequestRun:
             f"no provider can take this request: {reasons}", rejections=ranking.rejections
         )
 
+    async def _site(self, candidate: Candidate, snapshot: Snapshot) -> Site:
+        endpoint = parse_endpoint(candidate.descriptor.endpoints[0])
+        addresses = await resolve_endpoint(
+            endpoint,
+            allow_private=self._question.allow_private,
+            allow_loopback=snapshot.network == DEVNET_NETWORK,
+        )
+        return Site(endpoint, addresses[0])
+
     async def _job(
         self,
         request_id: bytes,
         candidate: Candidate,
+        site: Site,
         snapshot: Snapshot,
         channels: Mapping[str, PaymentChannel],
     ) -> Job:
         question, descriptor, offer = self._question, candidate.descriptor, candidate.offer
-        check_endpoint(
-            descriptor.endpoints[0], network=snapshot.network, allow_private=question.allow_private
-        )
-        tokenizer = await tokenizer_for(bytes.fromhex(offer.tokens), descriptor.endpoints[0])
+        tokenizer = await tokenizer_for(bytes.fromhex(offer.tokens), site)
         date = dt.datetime.now(dt.UTC).date().isoformat()
         bound = question.prompt_bytes + _overhead(descriptor, question.message_count)
         exact = None
@@ -199,7 +211,7 @@ class RequestRun:
                 seed=question.seed,
                 date=date,
                 salt=question.salt,
-                price=tuple(candidate.price),
+                price=(candidate.price.prompt, candidate.price.cached, candidate.price.completion),
             ),
             provider_id=descriptor.public_key,
             network=snapshot.network,
@@ -217,11 +229,11 @@ class RequestRun:
         )
 
     async def _attempt(
-        self, job: Job, candidate: Candidate, snapshot: Snapshot, charge: Any
+        self, job: Job, candidate: Candidate, site: Site, snapshot: Snapshot, charge: Reservation
     ) -> AsyncGenerator[Delta | Finish | Done, None]:
         channel, request_id = job.channel, job.request.id
         peer = Peer(
-            endpoint=candidate.descriptor.endpoints[0],
+            site=site,
             provider_id=job.provider_id,
             signer=channel.signer if channel else None,
             channel=ChannelId(channel.address.workchain, channel.address.hash) if channel else None,
@@ -249,7 +261,7 @@ class RequestRun:
                     yield item
         finally:
             self.charged = max(self.charged, attempt.due)
-            charge.settle(self.charged)
+            charge.settle(attempt.charged)
 
     def _failed(
         self, error: CocoonError, candidate: Candidate, request_id: bytes, number: int
