@@ -13,6 +13,7 @@ from typing import Any
 from cocoon_sdk.errors import ConfigError
 
 FAMILIES = ("llama", "qwen2", "qwen3")
+MAX_HEAD = 256  # elements, the largest that models use
 MAX_CONTEXT = 131_072  # positions in the rotary tables; longer contexts are served up to here
 _LIMITS = {"layers": 512, "hidden": 65_536, "heads": 1024, "ffn": 1_048_576, "vocab": 4_194_304}
 
@@ -107,11 +108,11 @@ def from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
         kv_heads = _count(metadata, f"{family}.attention.head_count_kv", heads)
     head_dim = hidden // heads
     if f"{family}.attention.key_length" in metadata:
-        head_dim = _count(metadata, f"{family}.attention.key_length", 1024)
-    if heads % kv_heads or head_dim % 16:
+        head_dim = _count(metadata, f"{family}.attention.key_length", MAX_HEAD)
+    if heads % kv_heads or head_dim % 16 or not 16 <= head_dim <= MAX_HEAD:
         raise ConfigError(
             f"{heads} query heads over {kv_heads} key-value heads of {head_dim} are not supported"
-            " (whole groups, and heads in multiples of 16)"
+            f" (whole groups, and heads in multiples of 16 up to {MAX_HEAD})"
         )
     vocab = shapes.get("token_embd.weight", (0,))[0]
     if not 1 <= vocab <= _LIMITS["vocab"]:

@@ -19,6 +19,7 @@ from cocoon_provider.models.graph import MICROSOFT, Graph
 # onnx writes newer versions by default than onnxruntime accepts.
 IR_VERSION = 10
 OPSET = 21
+PIECE = 8192  # positions of the rotary tables that are alive at a time
 
 Step = Callable[[int, int], None]
 
@@ -62,20 +63,22 @@ def build_model(graph: Graph, architecture: Architecture, step: Step) -> ModelPr
     return _finish(graph, sizes)
 
 
-def rotary_frequencies(sizes: Architecture, factors: np.ndarray | None) -> np.ndarray:
-    """Radians per position for each pair of dimensions, float64 [head_dim / 2]."""
-    exponents = np.arange(0, sizes.head_dim, 2, dtype=np.float64) / sizes.head_dim
-    frequencies = sizes.rope_base**-exponents / sizes.rope_scale
-    return frequencies if factors is None else frequencies / factors
-
-
 def _rotary_tables(graph: Graph, sizes: Architecture) -> None:
-    factors = None
+    """cos_cache and sin_cache [context, head_dim / 2], computed in float64."""
+    exponents = np.arange(0, sizes.head_dim, 2, dtype=np.float64) / sizes.head_dim
+    frequencies = sizes.rope_base**-exponents / sizes.rope_scale  # radians per position
     if graph.source.has("rope_freqs.weight"):
-        factors = graph.source.read("rope_freqs.weight").astype(np.float64)
-    angles = np.outer(np.arange(sizes.context), rotary_frequencies(sizes, factors))
-    graph.store("cos_cache", np.cos(angles).astype(graph.precision.numpy))
-    graph.store("sin_cache", np.sin(angles).astype(graph.precision.numpy))
+        frequencies /= graph.source.read("rope_freqs.weight").astype(np.float64)
+    shape = (sizes.context, sizes.head_dim // 2)
+    for name, function in (("cos_cache", np.cos), ("sin_cache", np.sin)):
+        graph.store_blocks(
+            name,
+            shape,
+            (
+                function(np.outer(np.arange(first, min(first + PIECE, sizes.context)), frequencies))
+                for first in range(0, sizes.context, PIECE)
+            ),
+        )
 
 
 def _skip_norm(

@@ -114,6 +114,15 @@ class Graph:
         self.initializers.append(self.weights.tensor(name, values.shape, values.dtype, region))
         return name
 
+    def store_blocks(
+        self, name: str, shape: tuple[int, ...], blocks: Iterable[npt.NDArray[Any]]
+    ) -> str:
+        """A tensor of `shape` in the weight file and the activation type, written block by block."""
+        kind = self.precision.numpy
+        region = self.weights.write(block.astype(kind) for block in blocks)
+        self.initializers.append(self.weights.tensor(name, shape, kind, region))
+        return name
+
     def vector(self, name: str) -> str:
         """A norm weight or bias of the source, in the activation type."""
         return self.store(name, self.source.read(name).astype(self.precision.numpy))

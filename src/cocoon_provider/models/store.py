@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
 
@@ -36,9 +35,9 @@ def ensure_model(
     """
     report = progress or quiet
     precision = Precision(quantization, act)
-    source = pull(name, progress=report)
-    digest = sha256_file(source)
-    title = name if name in CATALOGUE else _title(Path(name).stem)
+    listing = CATALOGUE.get(name)
+    digest = listing.gguf_sha256 if listing else sha256_file(pull(name, progress=report))
+    title = name if listing else _title(Path(name).stem)
     key = hashlib.sha256(f"{title}\n{digest}\n{converter_hash()}".encode()).hexdigest()[:16]
     folder = models_dir() / f"{title}-{quantization}-{act}-{key}"
     with file_lock(folder.with_name(f"{folder.name}.lock")):
@@ -47,15 +46,26 @@ def ensure_model(
                 return ModelFolder.open(folder, verify=True)
             except ConfigError:
                 shutil.rmtree(folder)
-        scratch = Path(tempfile.mkdtemp(dir=models_dir(), prefix="convert-"))
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
         try:
-            convert(source, scratch, name=title, precision=precision, progress=report)
-            scratch.chmod(0o755)
-            scratch.rename(folder)
+            partial.mkdir()
+            made = convert(
+                pull(name, progress=report),
+                partial,
+                name=title,
+                precision=precision,
+                progress=report,
+            )
+            if made.manifest.source_sha256 != digest:
+                raise ConfigError(
+                    f"the model file {name} changed while it was converted; try again"
+                )
+            partial.rename(folder)
         except OSError as error:
             raise ConfigError(f"cannot write the converted model to {folder}: {error}") from error
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
     return ModelFolder.open(folder)
 
 
