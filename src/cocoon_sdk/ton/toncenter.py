@@ -257,7 +257,7 @@ def _transaction(row: api.Transaction) -> TransactionInfo:
     description, message = row.description, row.in_msg
     compute, action = description.compute_ph, description.action
     ran = compute.success and (action is None or (action.success and not action.skipped_actions))
-    kept = compute.skipped and compute.reason == "no_state" and description.bounce is None
+    kept = compute.skipped and description.bounce is None and row.end_status == "uninit"
     exit_code = None if compute.skipped else compute.exit_code
     if action is not None and not action.success:
         exit_code = action.result_code

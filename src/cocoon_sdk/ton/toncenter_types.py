@@ -83,10 +83,9 @@ class MasterchainInfo(msgspec.Struct, frozen=True):
 
 
 class ComputePhase(msgspec.Struct, frozen=True):
-    """v3: how the contract ran. A skipped phase has only its reason."""
+    """v3: how the contract ran. Nothing ran where it is skipped."""
 
     skipped: bool = False
-    reason: str = ""
     success: bool = False
     exit_code: int | None = None
 
@@ -128,6 +127,7 @@ class Transaction(msgspec.Struct, frozen=True):
     lt: Number
     now: int
     total_fees: Number
+    end_status: str
     description: Description
     in_msg: InMessage | None = None
     emulated: bool = False

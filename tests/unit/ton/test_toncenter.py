@@ -431,23 +431,31 @@ RAN = {"success": True, "exit_code": 0}
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("description", "success", "exit_code"),
+    ("description", "end_status", "success", "exit_code"),
     [
-        ({"compute_ph": RAN, "action": None}, True, 0),
-        ({"compute_ph": FAILED, "aborted": True, "bounce": {"type": "ok"}}, False, 104),
-        ({"compute_ph": SKIPPED, "aborted": True}, True, None),
-        ({"compute_ph": SKIPPED, "aborted": True, "bounce": {"type": "ok"}}, False, None),
-        ({"compute_ph": {"skipped": True, "reason": "no_gas"}, "aborted": True}, False, None),
+        ({"compute_ph": RAN, "action": None}, "active", True, 0),
+        ({"compute_ph": FAILED, "aborted": True, "bounce": {"type": "ok"}}, "active", False, 104),
+        ({"compute_ph": SKIPPED, "aborted": True}, "uninit", True, None),
+        ({"compute_ph": SKIPPED, "aborted": True, "bounce": {"type": "ok"}}, "uninit", False, None),
+        ({"compute_ph": SKIPPED, "aborted": True}, "active", False, None),
+        ({"compute_ph": SKIPPED, "aborted": True}, "frozen", False, None),
         (
             {"compute_ph": RAN, "action": {"success": False, "result_code": 37}, "aborted": True},
+            "active",
             False,
             37,
         ),
-        ({"compute_ph": RAN, "action": {"success": True, "skipped_actions": 1}}, False, 0),
+        (
+            {"compute_ph": RAN, "action": {"success": True, "skipped_actions": 1}},
+            "active",
+            False,
+            0,
+        ),
     ],
 )
-async def test_success_of_a_transaction(client, web, description, success, exit_code):
-    on(web, "v3/traces").respond(json=trace(transaction(1, description=description)))
+async def test_success_of_a_transaction(client, web, description, end_status, success, exit_code):
+    row = transaction(1, description=description, end_status=end_status)
+    on(web, "v3/traces").respond(json=trace(row))
     (row,) = await client.wait_message(MESSAGE.hash)
     assert (row.success, row.exit_code) == (success, exit_code)
 

@@ -1,0 +1,44 @@
+"""`cocoon devnet`: a local TON network on the real transaction executor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoon_sdk.cli.output import print_json, run_async
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.ton.chain import DEVNET_NETWORK
+
+app = typer.Typer(
+    help="A local TON network on the real transaction executor.", no_args_is_help=True
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `run` a command of its own, so that others can join it."""
+
+
+@app.command()
+def run(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 picks a free one.")] = 0,
+    file: Annotated[
+        Path | None,
+        typer.Option(help="Where to keep the state; without it everything ends with the process."),
+    ] = None,
+    network: Annotated[int, typer.Option(help="The network's global id.")] = DEVNET_NETWORK,
+) -> None:
+    """Run until SIGTERM or Ctrl-C; one JSON line on standard output says when it is ready."""
+    try:
+        from cocoon_sdk.devnet.server import serve
+    except ImportError as error:
+        raise ConfigError(
+            f"the devnet needs {error.name}: pip install 'cocoon-sdk[devnet]'"
+        ) from error
+
+    def on_ready(url: str) -> None:
+        print_json({"ready": "devnet", "url": url, "network": network})
+
+    run_async(serve(network=network, port=port, file=file, on_ready=on_ready))
