@@ -24,6 +24,7 @@ __all__ = [
     "all_channels",
     "chain_receipt",
     "delete_stream",
+    "delete_streams",
     "load_channel",
     "place_of",
     "put_stream",
@@ -109,6 +110,11 @@ def delete_stream(connection: Connection, channel_id: int, request_id: bytes) ->
             streams.c.channel_id == channel_id, streams.c.request_id == request_id
         )
     )
+
+
+def delete_streams(connection: Connection, channel_id: int) -> None:
+    """Forget all streams: the channel is closed."""
+    connection.execute(delete(streams).where(streams.c.channel_id == channel_id))
 
 
 def add_receipt(

@@ -1,0 +1,116 @@
+"""Leaving a channel: alone after the close delay, or at once with the provider's consent (payments.md §1)."""
+
+from __future__ import annotations
+
+from cocoon_sdk.errors import ChannelDesyncError, PaymentError
+from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
+from cocoon_sdk.payments.channels import refresh, refresh_until
+from cocoon_sdk.payments.voucher import CloseAuth, verify_close_auth
+from cocoon_sdk.protocol import messages
+from cocoon_sdk.store.database import Database
+from cocoon_sdk.ton.cells import Cell
+from cocoon_sdk.ton.chain import ChainClient
+from cocoon_sdk.ton.contract.channel import (
+    ATTACHED,
+    cancel_close_body,
+    close_auth_cell,
+    coop_close_body,
+    finalize_body,
+    request_close_body,
+)
+from cocoon_sdk.ton.wallet import OutMessage, Wallet
+
+
+async def request_close(
+    *, chain: ChainClient, wallet: Wallet, database: Database, state: ChannelState
+) -> ChannelState:
+    """Start the close delay; `close_at` of the result says when it ends. A second call changes nothing.
+
+    Raises:
+        PaymentError: the channel is neither open nor closing.
+    """
+    state = await refresh(chain, database, state)
+    if state.status is ChannelStatus.CLOSING:
+        return state
+    _require(state, ChannelStatus.OPEN)
+    await _send(chain, wallet, state, request_close_body())
+    return await refresh_until(chain, database, state, {ChannelStatus.CLOSING})
+
+
+async def cancel_close(
+    *, chain: ChainClient, wallet: Wallet, database: Database, state: ChannelState
+) -> ChannelState:
+    """Take `request_close` back: the channel can be used again.
+
+    Raises:
+        PaymentError: the channel is not closing.
+    """
+    state = await refresh(chain, database, state)
+    _require(state, ChannelStatus.CLOSING)
+    await _send(chain, wallet, state, cancel_close_body())
+    return await refresh_until(chain, database, state, {ChannelStatus.OPEN})
+
+
+async def finalize(
+    *, chain: ChainClient, wallet: Wallet, database: Database, state: ChannelState
+) -> ChannelState:
+    """After the close delay: everything left comes back to the wallet, the contract is destroyed.
+
+    Raises:
+        PaymentError: the channel is not closing, or the delay has not passed.
+    """
+    state = await refresh(chain, database, state)
+    if state.status is ChannelStatus.CLOSED:
+        return state
+    _require(state, ChannelStatus.CLOSING)
+    left = state.close_at - await chain.time()
+    if left > 0:
+        raise PaymentError(
+            f"the close delay of {state.address.raw} runs for {left} s more; "
+            "the provider may redeem until then"
+        )
+    await _send(chain, wallet, state, finalize_body())
+    return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
+
+
+async def coop_close(
+    *,
+    chain: ChainClient,
+    wallet: Wallet,
+    database: Database,
+    state: ChannelState,
+    auth: messages.CloseAuth,
+) -> ChannelState:
+    """Close at once with the provider's signature, if it asks for exactly what was spent.
+
+    Raises:
+        ChannelDesyncError: another epoch or amount than ours, a wrong signature, or open requests.
+    """
+    state = await refresh(chain, database, state)
+    if state.streams or state.pending:
+        raise ChannelDesyncError(
+            f"the channel {state.address.raw} has requests without receipts; collect those first"
+        )
+    promise = CloseAuth(state.network, state.address, state.epoch, auth.final)
+    if auth.epoch != state.epoch or not verify_close_auth(
+        state.provider_key, promise, auth.signature
+    ):
+        raise ChannelDesyncError("the provider's consent is not validly signed for this channel")
+    if auth.final != state.spent:
+        raise ChannelDesyncError(
+            f"the provider wants {auth.final} nano to close; the receipts add up to {state.spent}"
+        )
+    cell = close_auth_cell(state.network, state.address, state.epoch, auth.final)
+    await _send(chain, wallet, state, coop_close_body(0, auth.signature, cell))
+    return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
+
+
+def _require(state: ChannelState, status: ChannelStatus) -> None:
+    if state.status is not status:
+        raise PaymentError(
+            f"the channel {state.address.raw} is {state.status}, not {status}; nothing was sent"
+        )
+
+
+async def _send(chain: ChainClient, wallet: Wallet, state: ChannelState, body: Cell) -> None:
+    await wallet.send(chain, [OutMessage(to=state.address, value=ATTACHED, body=body)])
