@@ -18,7 +18,6 @@ from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError, 
 from cocoon_sdk.protocol.events import Event, MessageReceived, PeerClosed
 from cocoon_sdk.protocol.frames import (
     FLAG_END,
-    FRAGMENTED,
     FRAME_HEADER,
     MAX_CHUNK,
     body_limits,
@@ -109,8 +108,6 @@ class Connection(Lifecycle):
         except _ENCODING_ERRORS as error:
             raise LocalProtocolError(f"{kind.name} cannot be encoded: {error}") from error
         self._streams.check_send(stream, kind, len(body), end=end)
-        if len(body) > self._max_chunk and kind not in FRAGMENTED:
-            raise LocalProtocolError(f"{kind.name} of {len(body)} bytes exceeds the peer's records")
         if isinstance(message, Ping):
             self._pings.sending(message.token)
         count = self._queue(writer, stream, kind, body, end=end)

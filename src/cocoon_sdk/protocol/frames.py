@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from cocoon_sdk.protocol.constants import MAX_PLAINTEXT
+from cocoon_sdk.protocol.constants import MAX_PLAINTEXT, REQUEST_BUCKET
 from cocoon_sdk.protocol.messages import PING_BYTES, RECEIPT_BYTES, FrameType
 
 FRAME_HEADER = struct.Struct("<BBII")  # ftype, flags, stream, body_len
@@ -17,6 +17,7 @@ KNOWN_FLAGS = FLAG_END | FLAG_MORE
 MAX_DELTA = 246  # a DELTA fills exactly one 256-byte cell
 MAX_CHUNK = MAX_PLAINTEXT - FRAME_HEADER.size
 _MAX_STRUCTURED = 1 << 20
+_MAX_SMALL = REQUEST_BUCKET - FRAME_HEADER.size  # fits one record of any peer, so it is never cut
 
 F = FrameType
 
@@ -53,6 +54,7 @@ EXACT_BODY: Mapping[FrameType, int] = {
 _MAX_BODY: Mapping[FrameType, int] = {
     **EXACT_BODY,
     F.DELTA: MAX_DELTA,
+    F.COVER: MAX_CHUNK,
     F.RESULT: _MAX_STRUCTURED,
     F.ATTEST: _MAX_STRUCTURED,
     F.ERROR: MAX_CHUNK,
@@ -61,6 +63,6 @@ _MAX_BODY: Mapping[FrameType, int] = {
 
 def body_limits(max_request: int) -> Mapping[FrameType, int]:
     """The largest body of each frame type, in bytes over all its records."""
-    limits = {kind: _MAX_BODY.get(kind, MAX_CHUNK) for kind in FrameType}
+    limits = {kind: _MAX_BODY.get(kind, _MAX_SMALL) for kind in FrameType}
     limits[F.REQUEST] = max_request
     return limits

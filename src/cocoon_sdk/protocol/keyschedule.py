@@ -16,6 +16,9 @@ class HandshakeKeys(NamedTuple):
     server: bytes
     client: bytes
 
+    def __repr__(self) -> str:
+        return "HandshakeKeys(...)"
+
 
 class SessionKeys(NamedTuple):
     """What a finished handshake leaves behind."""

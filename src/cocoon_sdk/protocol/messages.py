@@ -285,6 +285,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODERS = {ftype: msgspec.msgpack.Decoder(cls) for ftype, cls in _PACKED.items()}
 
 
+# Bad UTF-8 and unhashable map keys surface as Python's own errors.
+_DECODING_ERRORS = (msgspec.DecodeError, ValueError, TypeError, RecursionError)
+
+
 class BodyError(ValueError):
     """A frame body that does not have the shape of its type."""
 
@@ -322,7 +326,7 @@ def decode_body(ftype: int, body: bytes) -> Message:
     if kind in _DECODERS:
         try:
             return _DECODERS[kind].decode(body)  # type: ignore[no-any-return]
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except _DECODING_ERRORS as error:
             raise BodyError(f"malformed {kind.name} body") from error
     return _decode_raw(kind, body)
 
