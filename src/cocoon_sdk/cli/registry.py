@@ -23,6 +23,7 @@ from cocoon_sdk.registry.sources import ROOT_FILE
 app = typer.Typer(
     help="Make, sign and verify registry files.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
