@@ -1,7 +1,7 @@
 """Models for tests: converted once, kept outside the per-test state folders.
 
 `model_cache` is `$XDG_CACHE_HOME/cocoon-tests` (or `~/.cache/cocoon-tests`); stale conversions there
-are removed after a day.
+are removed after an hour.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cocoon_provider.models.manifest import ModelFolder
 
 NAME = "smollm2-135m-instruct"
-DAY = 86_400.0
+STALE = 3600.0  # seconds since the last use; a conversion of another converter version ages so
 # The real model's tests share one worker, so that its weights are loaded once.
 MODEL_GROUP = pytest.mark.xdist_group("model")
 
@@ -44,7 +44,7 @@ def smollm2(model_cache: Path) -> Callable[..., ModelFolder]:
             folder = ensure_model(NAME, **precision)
         os.utime(folder.path)
         for other in folder.path.parent.glob(f"{NAME}-*/"):
-            if time.time() - other.stat().st_mtime > DAY:
+            if time.time() - other.stat().st_mtime > STALE:
                 shutil.rmtree(other, ignore_errors=True)
         return folder
 
