@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 NAME = "smollm2-135m-instruct"
 STALE = 3600.0  # seconds since the last use; a conversion of another converter version ages so
-# The real model's tests share one worker, so that its weights are loaded once.
-MODEL_GROUP = pytest.mark.xdist_group("model")
 
 
 @pytest.fixture(scope="session")
