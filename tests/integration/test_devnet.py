@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import base64
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 
+from cocoon_sdk.devnet.server import serve
 from cocoon_sdk.errors import (
     ChainDataError,
     ConfigError,
@@ -22,57 +22,17 @@ from cocoon_sdk.errors import (
 )
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.cells import Builder
+from cocoon_sdk.ton.cells import Builder, cell_to_boc
 from cocoon_sdk.ton.chain import DEVNET_NETWORK, TESTNET
+from cocoon_sdk.ton.message import internal_message
 from cocoon_sdk.ton.toncenter import ToncenterClient
 from cocoon_sdk.ton.wallet import OutMessage, Wallet
+from tests.integration.devnet_process import Devnet, running
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.xdist_group("devnet")]
 
 COIN = 10**9
 STRANGER = Address(0, b"\x77" * 32)
-
-
-@dataclass
-class Devnet:
-    """A running devnet process."""
-
-    process: subprocess.Popen[str]
-    url: str
-
-    def post(self, path: str, body: object) -> httpx.Response:
-        return httpx.post(self.url + path, json=body, trust_env=False)
-
-    def faucet(self, address: Address, amount: int) -> None:
-        self.post(
-            "/devnet/faucet", {"address": address.raw, "amount": str(amount)}
-        ).raise_for_status()
-
-    def status(self) -> dict[str, int]:
-        status = httpx.get(f"{self.url}/devnet/status", trust_env=False).json()
-        return {name: int(value) for name, value in status.items()}
-
-    def assert_balanced(self) -> None:
-        status = self.status()
-        assert status["balances"] + status["fees"] == status["minted"]
-        assert status["queued"] == 0
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[Devnet]:
-    command = [sys.executable, "-m", "cocoon_sdk.cli", "devnet", "run", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert line, "the devnet ended before it was ready"
-        ready = json.loads(line)
-        assert ready == {"ready": "devnet", "url": ready["url"], "network": DEVNET_NETWORK}
-        yield Devnet(process, ready["url"])
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
 
 
 @pytest.fixture(scope="module")
@@ -287,23 +247,16 @@ async def test_bad_requests_change_nothing(devnet, path, body):
 
 async def test_internal_message_from_outside_is_refused(devnet):
     """Only external messages may be handed in; an internal one would be money from nowhere."""
-    from cocoon_sdk.ton.cells import cell_to_boc
-    from cocoon_sdk.ton.message import internal_message
-
     fake = internal_message(STRANGER, COIN, bounce=False, body=None, init=None)
     async with client(devnet) as chain:
         with pytest.raises(ChainDataError):
             await chain.send_boc(cell_to_boc(fake))
-    import base64
-
     boc = base64.b64encode(cell_to_boc(fake)).decode()
     assert devnet.post("/api/v2/sendBocReturnHash", {"boc": boc}).status_code == 422
     devnet.assert_balanced()
 
 
 async def test_public_network_ids_are_refused():
-    from cocoon_sdk.devnet.server import serve
-
     with pytest.raises(ConfigError, match="public network"):
         await serve(network=TESTNET, port=0, file=None, on_ready=print)
 
