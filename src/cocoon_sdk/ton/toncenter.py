@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,8 +33,11 @@ from cocoon_sdk.ton.toncenter_http import Services
 DEFAULT_URLS = {MAINNET: "https://toncenter.com", TESTNET: "https://testnet.toncenter.com"}
 
 MASTERCHAIN_INFO = "/api/v3/masterchainInfo"
+LAG_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 FIRST_POLL = 0.2
 LONGEST_POLL = 2.0
+SHORTEST_LOOK = 1.0
+PUBLIC_PACE = 1.05  # seconds between calls that toncenter.com allows without a key
 MASTERCHAIN = -1
 
 _STATUSES: dict[str, AccountStatus] = {
@@ -86,10 +90,13 @@ class ToncenterClient:
             api_key=api_key,
             transport=transport,
             sleep=sleep,
+            monotonic=monotonic,
             probe=(MASTERCHAIN_INFO, self._check_network),
+            pace=0.0 if api_key else PUBLIC_PACE,
         )
         self._sleep = sleep
         self._monotonic = monotonic
+        self._newest_seqno = 0
 
     @property
     def network(self) -> int:
@@ -105,7 +112,22 @@ class ToncenterClient:
         return api.number((await self._last_block()).gen_utime, "block time")
 
     async def get_account(self, address: Address) -> AccountState:
-        """The newest masterchain-confirmed state of one account."""
+        """A masterchain-confirmed state of one account, no older than anything seen before.
+
+        A service runs on several machines, of which one may be blocks behind another.
+        """
+        for pause in LAG_PAUSES:
+            state = await self._read_account(address)
+            if state.block_seqno >= self._newest_seqno:
+                self._newest_seqno = state.block_seqno
+                return state
+            await self._sleep(pause)
+        raise ChainUnavailableError(
+            f"the chain API stays behind masterchain block {self._newest_seqno}, which it showed "
+            "before; try again later or use another one"
+        )
+
+    async def _read_account(self, address: Address) -> AccountState:
         raw = await self._v2("getAddressInformation", {"address": address.raw})
         info = api.decode(raw, api.AddressInformation, "getAddressInformation")
         if info.block_id.workchain != MASTERCHAIN:
@@ -118,8 +140,8 @@ class ToncenterClient:
             status = "nonexist"
         code_hash = data = None
         if status == "active":
-            code_hash = cell_from_boc(api.binary(info.code, "contract code")).hash
-            data = api.binary(info.data, "contract data")
+            code_hash = cell_from_boc(api.binary(info.code or "", "contract code")).hash
+            data = api.binary(info.data or "", "contract data")
         return AccountState(
             address=address,
             balance=max(0, api.number(info.balance, "balance", least=-1)),
@@ -166,8 +188,14 @@ class ToncenterClient:
         deadline = self._monotonic() + timeout
         pause = FIRST_POLL
         while True:
-            trace = await self._trace(msg_hash)
+            left = deadline - self._monotonic()
+            trace = None
+            with contextlib.suppress(ChainUnavailableError, TimeoutError):  # then look again
+                async with asyncio.timeout(max(left, SHORTEST_LOOK)):
+                    trace = await self._trace(msg_hash)
             if trace is not None and (found := _confirmed(trace)) is not None:
+                seqnos = (row.mc_block_seqno for row in trace.transactions.values())
+                self._newest_seqno = max(self._newest_seqno, *seqnos)
                 return found
             left = deadline - self._monotonic()
             if left <= 0:

@@ -7,7 +7,6 @@ apart from a refusal (`Answer.maybe_taken`), because a different message may onl
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +17,11 @@ import httpx
 from cocoon_sdk.errors import ChainUnavailableError, ConfigError
 
 CONNECT_TIMEOUT = 5.0
-READ_TIMEOUT = 15.0
+READ_TIMEOUT = 10.0
 ROUNDS = 4  # times each service is asked before giving up
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
+PACED = ("//toncenter.com", "//testnet.toncenter.com")
 MAX_ANSWER = 8 << 20
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -63,15 +63,30 @@ class Services:
         api_key: str | None,
         transport: httpx.AsyncBaseTransport | None,
         probe: tuple[str, Callable[[str, bytes], None]],
-        sleep: Sleep = asyncio.sleep,
+        pace: float,
+        sleep: Sleep,
+        monotonic: Callable[[], float],
     ) -> None:
-        """`probe` is a path to read and a check of the answer, once before a service is used."""
+        """Nothing is opened yet.
+
+        Args:
+            urls: the services, the preferred one first.
+            api_key: sent to all of them.
+            transport: of httpx, for tests.
+            probe: a path to read and a check of the answer, once before a service is used.
+            pace: least seconds between calls to the public services.
+            sleep: waits so many seconds.
+            monotonic: seconds that never go back.
+        """
         self.urls = tuple(_base(url) for url in ([urls] if isinstance(urls, str) else urls))
         if not self.urls:
             raise ConfigError("no chain API address is given; name at least one URL")
         self._probe = probe
         self._probed: set[str] = set()
+        self._pace = pace
+        self._next_call = 0.0
         self._sleep = sleep
+        self._monotonic = monotonic
         self._current = 0
         self._headers = {"X-API-Key": api_key} if api_key else {}
         self._transport = transport
@@ -136,6 +151,8 @@ class Services:
             probe = await self._try(url, self._probe[0], None, None, final)
             if not probe.answered:
                 return replace(probe, maybe_taken=False)
+        if any(url.endswith(host) for host in PACED):
+            await self._wait_turn()
         try:
             status, content, retry_after = await self._ask(url + path, query, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -152,6 +169,14 @@ class Services:
             self._probe[1](url, content)
             self._probed.add(url)
         return _Outcome(answered=True, status=status, body=content)
+
+    async def _wait_turn(self) -> None:
+        """Take the next free moment; without it parallel calls would run into the rate limit."""
+        now = self._monotonic()
+        turn = max(now, self._next_call)
+        self._next_call = turn + self._pace
+        if turn > now:
+            await self._sleep(turn - now)
 
     async def _ask(
         self, url: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None

@@ -50,8 +50,8 @@ class AddressInformation(msgspec.Struct, frozen=True):
     last_transaction_id: LastTransaction
     block_id: BlockId
     sync_utime: int
-    code: str = ""
-    data: str = ""
+    code: str | None = None
+    data: str | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -130,6 +130,7 @@ class Transaction(msgspec.Struct, frozen=True):
     end_status: str
     description: Description
     in_msg: InMessage | None = None
+    mc_block_seqno: int = 0
     emulated: bool = False
     finality: str | int | None = None
 

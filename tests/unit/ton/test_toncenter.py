@@ -237,6 +237,53 @@ async def test_not_json_is_refused(client, web):
 
 
 @pytest.mark.anyio
+async def test_state_is_never_older_than_one_already_seen(client, web, clock):
+    def at(seqno):
+        return httpx.Response(200, json=account(block_id={"workchain": -1, "seqno": seqno}))
+
+    row = transaction(1, mc_block_seqno=105)
+    on(web, "v3/traces").respond(json=trace(row))
+    read = on(web, "v2/getAddressInformation")
+    read.side_effect = [at(100), at(104), at(106), at(105), at(106)]
+    assert (await client.get_account(ACCOUNT)).block_seqno == 100
+    await client.wait_message(MESSAGE.hash)
+    assert (await client.get_account(ACCOUNT)).block_seqno == 106  # 104 lacks the transaction
+    assert (await client.get_account(ACCOUNT)).block_seqno == 106
+    assert clock.pauses == [0.5, 0.5]
+    read.side_effect = None
+    read.return_value = at(99)
+    with pytest.raises(ChainUnavailableError, match="behind masterchain block 106"):
+        await client.get_account(ACCOUNT)
+
+
+@pytest.mark.anyio
+async def test_wait_outlasts_an_unavailable_service(client, web, clock):
+    answers = [httpx.Response(503)] * ROUNDS + [httpx.Response(200, json=trace(transaction(1)))]
+    on(web, "v3/traces").mock(side_effect=answers)
+    on(web, "v3/traces", SPARE).respond(503)
+    assert len(await client.wait_message(MESSAGE.hash)) == 1
+
+
+@pytest.mark.anyio
+async def test_public_service_without_a_key_is_asked_slowly(clock):
+    pauses = {}
+    for key in (None, "key"):
+        clock.pauses.clear()
+        with respx.mock() as web:
+            web.get("https://toncenter.com/api/v3/masterchainInfo").respond(
+                json=block(global_id=MAINNET)
+            )
+            client = ToncenterClient(
+                network=MAINNET, api_key=key, sleep=clock.sleep, monotonic=clock
+            )
+            for _ in range(3):
+                await client.time()
+            await client.aclose()
+        pauses[key] = list(clock.pauses)
+    assert pauses == {None: [pytest.approx(1.05)] * 2, "key": []}
+
+
+@pytest.mark.anyio
 async def test_time(client, web):
     assert await client.time() == 1_780_000_000
 
