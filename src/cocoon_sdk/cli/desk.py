@@ -1,0 +1,150 @@
+"""What the wallet's commands work with: the chain, the wallet, the ledger, and the registry's providers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import load_or_create_key
+from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
+from cocoon_sdk.payments.channels import list_channels
+from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS
+from cocoon_sdk.registry.fetch import RegistryClient
+from cocoon_sdk.registry.model import Descriptor
+from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.settings import cache_dir, state_dir
+from cocoon_sdk.store.database import Database, default_url
+from cocoon_sdk.ton.address import Address
+from cocoon_sdk.ton.chain import MAINNET
+from cocoon_sdk.ton.toncenter import ToncenterClient
+from cocoon_sdk.ton.wallet import Wallet
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Open resources of one command, on one network."""
+
+    chain: ToncenterClient
+    wallet: Wallet
+    database: Database
+    snapshot: Snapshot | None
+
+    async def channels(self) -> list[ChannelState]:
+        """The ledger's channels on this network."""
+        found = await list_channels(self.database)
+        return [state for state in found if state.network == self.chain.network]
+
+    async def channel(self, text: str) -> ChannelState:
+        """The channel that an address, its first digits, or a provider's first digits name.
+
+        Raises:
+            ConfigError: none or several.
+        """
+        alive = [one for one in await self.channels() if one.status is not ChannelStatus.CLOSED]
+        exact = _address(text)
+        if exact is not None:
+            found = [one for one in alive if one.address == exact]
+        else:
+            names = ((one, one.address.hash.hex(), one.provider_key.hex()) for one in alive)
+            digits = text.lower().removeprefix("0:")
+            found = [one for one, *ids in names if any(name.startswith(digits) for name in ids)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{len(found)} channels match {text!r}; name one by its address: cocoon wallet show"
+            )
+        return found[0]
+
+    def provider(self, text: str) -> Descriptor:
+        """The verified descriptor of the provider with this id, or these first digits of it.
+
+        Raises:
+            ConfigError: no registry is configured, or none or several match.
+            RegistryError: the descriptor is not valid now.
+        """
+        if self.snapshot is None:
+            raise ConfigError("no registry: pass --registry or set COCOON_REGISTRY")
+        digits = text.lower()
+        found = [one for one in self.snapshot.providers if one.id.startswith(digits)]
+        if len(found) != 1:
+            raise ConfigError(
+                f"{len(found)} providers of the registry match {text[:64]!r}; give more digits of the id"
+            )
+        return found[0].verify(int(time.time()))
+
+
+@asynccontextmanager
+async def open_desk(
+    *,
+    chain: str | None,
+    network: int | None,
+    registry: str | None,
+    trust: list[str] | None,
+) -> AsyncIterator[Desk]:
+    """Open what a command needs; options come before the environment.
+
+    The network is `--network`, else COCOON_NETWORK, else the registry's, else mainnet.
+    """
+    snapshot = await _snapshot(registry, trust)
+    number = network if network is not None else _network_from_environment()
+    if number is None:
+        number = snapshot.network if snapshot is not None else MAINNET
+    if snapshot is not None and snapshot.network != number:
+        raise ConfigError(f"the registry is of network {snapshot.network}, not {number}")
+    urls = [url for url in (chain or os.environ.get("COCOON_CHAIN", "")).split(",") if url]
+    client = ToncenterClient(
+        urls or None, network=number, api_key=os.environ.get("COCOON_CHAIN_KEY")
+    )
+    state_url = os.environ.get("COCOON_STATE") or default_url("client")
+    try:
+        wallet = Wallet(load_or_create_key(state_dir() / "wallet.key"), number)
+        with Database(state_url, migrations=CLIENT_MIGRATIONS) as database:
+            yield Desk(client, wallet, database, snapshot)
+    finally:
+        await client.aclose()
+
+
+def master_key_path() -> Path:
+    """The file of the key from which voucher keys are derived."""
+    named = os.environ.get("COCOON_VOUCHER_KEY")
+    return Path(named).expanduser() if named else state_dir() / "voucher.key"
+
+
+def _network_from_environment() -> int | None:
+    text = os.environ.get("COCOON_NETWORK")
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ConfigError(
+            f"COCOON_NETWORK is {text[:20]!r}; expected a number like -239"
+        ) from error
+
+
+async def _snapshot(registry: str | None, trust: list[str] | None) -> Snapshot | None:
+    source = registry or os.environ.get("COCOON_REGISTRY")
+    if not source:
+        return None
+    keys = trust or [key for key in os.environ.get("COCOON_TRUST", "").split(",") if key]
+    if not keys:
+        raise ConfigError("no root of trust: pass --trust or set COCOON_TRUST")
+    pinned = len(keys) == 1 and not keys[0].startswith("ed25519:")
+    client = RegistryClient(
+        source, trust=Path(keys[0]) if pinned else keys, cache_dir=cache_dir() / "registry"
+    )
+    try:
+        return await client.snapshot()
+    finally:
+        await client.aclose()
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return Address.parse(text)
+    except ConfigError:
+        return None

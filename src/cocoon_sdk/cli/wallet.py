@@ -1,0 +1,233 @@
+"""`cocoon wallet`: the wallet, its coins, and payment channels."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+
+from cocoon_sdk.cli.desk import Desk, master_key_path, open_desk
+from cocoon_sdk.cli.faucet import ask_faucet
+from cocoon_sdk.cli.output import run_async
+from cocoon_sdk.cli.wallet_report import confirm, say, say_channel, show_wallet
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import load_or_create_key
+from cocoon_sdk.payments import channels, closing
+from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
+from cocoon_sdk.payments.amounts import format_amount, parse_amount
+from cocoon_sdk.ton.address import Address
+
+app = typer.Typer(help="Wallet, balances and payment channels.", no_args_is_help=True)
+
+POLL_SECONDS = 2.0
+
+ChainOption = Annotated[str | None, typer.Option(help="URL of a toncenter API. [COCOON_CHAIN]")]
+NetworkOption = Annotated[
+    int | None, typer.Option(help="Global id; default: the registry's. [COCOON_NETWORK]")
+]
+RegistryOption = Annotated[str | None, typer.Option(help="URL or path. [COCOON_REGISTRY]")]
+TrustOption = Annotated[list[str] | None, typer.Option(help="Root key, repeatable. [COCOON_TRUST]")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+ChannelArgument = Annotated[
+    str,
+    typer.Argument(metavar="CHANNEL", help="Its address, or first digits of it or its provider."),
+]
+AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help="Coins, such as 0.2.")]
+
+
+@app.command()
+def show(
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Address, balance, and every channel as the chain has it now."""
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            found = [await _refreshed(desk, state) for state in await desk.channels()]
+            balance = (await desk.chain.get_account(desk.wallet.address)).balance
+            show_wallet(desk, balance, found, as_json=as_json)
+
+    run_async(main())
+
+
+@app.command()
+def fund(
+    amount: AmountArgument,
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take coins from a devnet's faucet. On a real network, send coins to the wallet's address."""
+    nano = parse_amount(amount)
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            await ask_faucet(chain, desk.wallet.address, nano)
+            balance = (await desk.chain.get_account(desk.wallet.address)).balance
+            say(
+                {"address": desk.wallet.address.raw, "balance_nano": balance},
+                f"the wallet holds {format_amount(balance)} coins",
+                as_json=as_json,
+            )
+
+    run_async(main())
+
+
+@app.command("open")
+def open_command(
+    provider: Annotated[
+        str, typer.Argument(metavar="PROVIDER", help="Provider id, or its first digits.")
+    ],
+    deposit: Annotated[str, typer.Option(help="Coins to lock in the channel.")],
+    close_delay: Annotated[
+        int | None, typer.Option(help="Seconds you wait when leaving alone; default: the least.")
+    ] = None,
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Open a payment channel with a provider of the registry."""
+    nano = parse_amount(deposit)
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            descriptor = desk.provider(provider)
+            delay = descriptor.close_delay if close_delay is None else close_delay
+            if delay < descriptor.close_delay:
+                raise ConfigError(
+                    f"this provider accepts a close delay of {descriptor.close_delay} s or more, not {delay}"
+                )
+            confirm(
+                f"Lock {format_amount(nano)} coins in a channel with {descriptor.id[:16]}…? "
+                f"Leaving alone takes {delay} s.",
+                yes=yes,
+                as_json=as_json,
+            )
+            channel = await channels.open_channel(
+                chain=desk.chain,
+                wallet=desk.wallet,
+                database=desk.database,
+                master=load_or_create_key(master_key_path()),
+                provider_key=descriptor.public_key,
+                payout=Address.parse(descriptor.payout),
+                close_delay=delay,
+                deposit=nano,
+                min_deposit=descriptor.min_deposit,
+            )
+            say_channel(channel.state, as_json=as_json)
+
+    run_async(main())
+
+
+@app.command("top-up")
+def top_up(
+    channel: ChannelArgument,
+    amount: AmountArgument,
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Add coins to an open channel."""
+    nano = parse_amount(amount)
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            state = await desk.channel(channel)
+            question = f"Add {format_amount(nano)} coins to {state.address.raw}?"
+            confirm(question, yes=yes, as_json=as_json)
+            state = await channels.top_up(
+                chain=desk.chain,
+                wallet=desk.wallet,
+                database=desk.database,
+                state=state,
+                amount=nano,
+            )
+            say_channel(state, as_json=as_json)
+
+    run_async(main())
+
+
+@app.command()
+def close(
+    channel: ChannelArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until the money is back.")] = False,
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start to leave a channel; once its delay has passed, the same command takes the money back."""
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            state = await channels.refresh(desk.chain, desk.database, await desk.channel(channel))
+            if state.status is ChannelStatus.OPEN:
+                confirm(
+                    f"Close {state.address.raw}? {format_amount(state.refundable)} coins or more come "
+                    f"back after {state.close_delay} s.",
+                    yes=yes,
+                    as_json=as_json,
+                )
+            say_channel(await _close(desk, state, wait=wait), as_json=as_json)
+
+    run_async(main())
+
+
+@app.command("cancel-close")
+def cancel_close(
+    channel: ChannelArgument,
+    chain: ChainOption = None,
+    network: NetworkOption = None,
+    registry: RegistryOption = None,
+    trust: TrustOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Take back a close whose delay is running: the channel can be used again."""
+
+    async def main() -> None:
+        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            state = await closing.cancel_close(
+                chain=desk.chain,
+                wallet=desk.wallet,
+                database=desk.database,
+                state=await desk.channel(channel),
+            )
+            say_channel(state, as_json=as_json)
+
+    run_async(main())
+
+
+async def _refreshed(desk: Desk, state: ChannelState) -> ChannelState:
+    if state.status is ChannelStatus.CLOSED:
+        return state
+    return await channels.refresh(desk.chain, desk.database, state)
+
+
+async def _close(desk: Desk, state: ChannelState, *, wait: bool) -> ChannelState:
+    parts: dict[str, Any] = {
+        "chain": desk.chain,
+        "wallet": desk.wallet,
+        "database": desk.database,
+    }
+    state = await closing.request_close(state=state, **parts)
+    while state.close_at > await desk.chain.time():
+        if not wait:
+            return state
+        await asyncio.sleep(POLL_SECONDS)
+    return await closing.finalize(state=state, **parts)
