@@ -1,0 +1,311 @@
+"""The channel book: all money state of the provider behind one asynchronous interface."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from cocoon_provider import ledger, vouchers
+from cocoon_provider.ledger import Ended, Opening, Progress
+from cocoon_provider.refusals import Refusal
+from cocoon_provider.registration import ChannelFacts
+from cocoon_provider.tables import (
+    ChannelKey,
+    channels,
+    income,
+    locked_channel,
+    of_channel,
+    receipts,
+    streams,
+)
+from cocoon_sdk.errors import WireCode
+from cocoon_sdk.keys import Signer
+from cocoon_sdk.payments.meter import Counts
+from cocoon_sdk.payments.receipt import FinishReason, Receipt, sign_receipt
+from cocoon_sdk.protocol import messages
+from cocoon_sdk.store.database import Database
+from cocoon_sdk.ton.address import Address
+
+MIGRATIONS = "cocoon_provider:migrations"
+NO_SIGNATURE = bytes(64)
+
+
+class ChannelBook:
+    """Vouchers, dues, receipts and the mirror of the chain, durable before anything is served.
+
+    Args:
+        instance: Name of this serving process; after a restart under the same name the streams that it
+            had left open are ended.
+        clock: Unix seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        identity: Signer,
+        network: int,
+        clock: Callable[[], float],
+        instance: str = "main",
+    ) -> None:
+        self.database = database
+        self.network = network
+        self.clock = clock
+        self._identity = identity
+        self._instance = instance
+        self._listeners: dict[ChannelKey, set[asyncio.Event]] = {}
+
+    # --- the mirror
+
+    async def register(self, facts: ChannelFacts) -> None:
+        """Enter a channel or renew its mirror; other epochs at its address are over."""
+        await self.database.run(lambda connection: _register(connection, facts))
+
+    async def mark_gone(self, address: str) -> None:
+        """The contract was destroyed: nothing at this address can be redeemed any more."""
+        await self.database.run(
+            lambda connection: connection.execute(
+                update(channels).where(channels.c.address == address).values(gone=1)
+            )
+        )
+
+    async def channel(self, key: ChannelKey) -> RowMapping:
+        """The row of a channel.
+
+        Raises:
+            Refusal: `channel_unknown`.
+        """
+        return await self.database.run(lambda connection: locked_channel(connection, key))
+
+    async def latest(self, address: str) -> RowMapping | None:
+        """The row of the newest epoch at an address."""
+        query = (
+            select(channels)
+            .where(channels.c.address == address)
+            .order_by(channels.c.epoch.desc())
+            .limit(1)
+        )
+        return await self.database.run(lambda c: c.execute(query).mappings().first())
+
+    # --- streams
+
+    async def open_stream(
+        self, key: ChannelKey, opening: Opening, voucher: messages.Voucher | None, client_key: bytes
+    ) -> Ended | None:
+        """See `ledger.open_stream`; the voucher's signature is checked first."""
+        if voucher is not None:
+            self._check(key, voucher, client_key)
+        ended = await self.database.run(
+            lambda c: ledger.open_stream(c, key, opening, voucher, self._instance)
+        )
+        self._ring(key)
+        return ended
+
+    async def take_voucher(
+        self,
+        key: ChannelKey,
+        request_id: bytes,
+        voucher: messages.Voucher,
+        client_key: bytes,
+        window_end: int,
+    ) -> None:
+        """See `ledger.take_voucher`; wakes the streams of the channel that wait for payment."""
+        self._check(key, voucher, client_key)
+        await self.database.run(
+            lambda c: ledger.take_voucher(c, key, request_id, voucher, window_end)
+        )
+        self._ring(key)
+
+    async def advance(
+        self,
+        key: ChannelKey,
+        request_id: bytes,
+        counts: Counts,
+        response_hash: bytes,
+        *,
+        window: int,
+        granted: Counts,
+        targets: Sequence[Counts],
+    ) -> Progress:
+        """See `ledger.advance`."""
+        return await self.database.run(
+            lambda c: ledger.advance(
+                c, key, request_id, counts, response_hash, window, granted, targets
+            )
+        )
+
+    async def finish(
+        self,
+        key: ChannelKey,
+        request_id: bytes,
+        counts: Counts | None,
+        response_hash: bytes | None,
+        reason: FinishReason,
+    ) -> bytes:
+        """End a stream and give its receipt; see `ledger.finish`."""
+        now = self.clock()
+
+        def work(connection: Connection) -> bytes:
+            client_key = locked_channel(connection, key)["client_key"]
+
+            def make(row: Mapping[str, Any], price: int, spent: int, seq: int) -> bytes:
+                return self._receipt(
+                    key, client_key, row, reason, price=price, spent=spent, seq=seq, now=now
+                )
+
+            return ledger.finish(connection, key, request_id, counts, response_hash, make, int(now))
+
+        raw = await self.database.run(work)
+        self._ring(key)
+        return raw
+
+    async def drop(self, key: ChannelKey, request_id: bytes) -> None:
+        """See `ledger.drop`."""
+        await self.database.run(lambda c: ledger.drop(c, key, request_id))
+        self._ring(key)
+
+    async def end_orphans(self) -> int:
+        """Issue receipts for the streams that an earlier run of this instance left open."""
+        query = select(streams.c.address, streams.c.epoch, streams.c.request_id).where(
+            streams.c.instance == self._instance
+        )
+        rows = await self.database.run(lambda c: c.execute(query).all())
+        for address, epoch, request_id in rows:
+            key = ChannelKey(address, epoch)
+            await self.finish(key, request_id, None, None, FinishReason.ERROR)
+        return len(rows)
+
+    # --- questions
+
+    async def state(self, key: ChannelKey) -> messages.State:
+        """Our view of a channel, with the client's own signature as proof."""
+        row = await self.channel(key)
+        return messages.State(
+            row["epoch"], row["signed"], row["signature"], row["seq"], row["spent"]
+        )
+
+    async def receipt(self, key: ChannelKey, question: messages.ReceiptGet) -> bytes:
+        """A receipt by request id, by seq, or the newest where neither is given.
+
+        Raises:
+            Refusal: `not_found`.
+        """
+        query = select(receipts.c.raw).where(of_channel(receipts, key))
+        if question.request_id is not None:
+            query = query.where(receipts.c.request_id == question.request_id)
+        if question.seq is not None:
+            query = query.where(receipts.c.seq == question.seq)
+        query = query.order_by(receipts.c.seq.desc()).limit(1)
+        raw = await self.database.run(lambda c: c.execute(query).scalar())
+        if raw is None:
+            raise Refusal(WireCode.NOT_FOUND, "no such receipt in this channel and epoch")
+        return bytes(raw)
+
+    # --- waiting and closing
+
+    @contextmanager
+    def listening(self, key: ChannelKey, wake: asyncio.Event) -> Iterator[None]:
+        """Set `wake` whenever vouchers or receipts change the books of this channel."""
+        listeners = self._listeners.setdefault(key, set())
+        listeners.add(wake)
+        try:
+            yield
+        finally:
+            listeners.discard(wake)
+            if not listeners:
+                self._listeners.pop(key, None)
+
+    def _ring(self, key: ChannelKey) -> None:
+        for wake in self._listeners.get(key, ()):
+            wake.set()
+
+    def _check(self, key: ChannelKey, voucher: messages.Voucher, client_key: bytes) -> None:
+        vouchers.check_signature(
+            voucher, network=self.network, address=key.address, client_key=client_key
+        )
+
+    def _receipt(
+        self,
+        key: ChannelKey,
+        client_key: bytes,
+        row: Mapping[str, Any],
+        reason: FinishReason,
+        *,
+        price: int,
+        spent: int,
+        seq: int,
+        now: float,
+    ) -> bytes:
+        return sign_receipt(
+            self._identity,
+            Receipt(
+                finish=reason,
+                provider=self._identity.public_key,
+                client=client_key,
+                network=self.network,
+                channel=Address.parse(key.address).hash,
+                epoch=key.epoch,
+                session_id=row["session_id"],
+                request_id=row["request_id"],
+                request_hash=row["request_hash"],
+                response_hash=row["response_hash"],
+                model_hash=row["model_hash"],
+                counts=Counts(row["prompt"], row["cached"], row["completion"], row["reasoning"]),
+                price=price,
+                spent=spent,
+                seq=seq,
+                time_ms=int(now * 1000),
+            ),
+        )
+
+
+def _register(connection: Connection, facts: ChannelFacts) -> None:
+    """Write the mirror; whatever `redeemed` grew by is income (payments.md §3, "settling")."""
+    mirror = {
+        "balance": facts.balance,
+        "redeemed": facts.redeemed,
+        "close_at": facts.close_at,
+        "checked_at": facts.checked_at,
+        "gone": 0,
+    }
+    known = connection.execute(
+        select(channels).where(of_channel(channels, facts.key)).with_for_update()
+    ).mappings()
+    row = known.first()
+    if row is None:
+        connection.execute(
+            insert(channels).values(
+                address=facts.key.address,
+                epoch=facts.key.epoch,
+                client_key=facts.client_key,
+                close_delay=facts.close_delay,
+                signature=NO_SIGNATURE,
+                close_signature=b"",
+                booked=facts.redeemed,
+                **mirror,
+            )
+        )
+    else:
+        came_in = facts.redeemed - row["booked"]
+        if came_in > 0:
+            _book_income(connection, facts, came_in)
+            settled = facts.redeemed >= row["spent"]
+            mirror |= {
+                "booked": facts.redeemed,
+                "unredeemed_since": 0 if settled else facts.checked_at,
+            }
+        connection.execute(update(channels).where(of_channel(channels, facts.key)).values(mirror))
+    over = (channels.c.address == facts.key.address) & (channels.c.epoch != facts.key.epoch)
+    connection.execute(update(channels).where(over).values(gone=1))
+
+
+def _book_income(connection: Connection, facts: ChannelFacts, amount: int) -> None:
+    connection.execute(
+        insert(income).values(
+            address=facts.key.address, epoch=facts.key.epoch, at=facts.checked_at, amount=amount
+        )
+    )

@@ -1,0 +1,158 @@
+"""Bounds on what strangers can make the provider do before they are known (wire.md, "Limits")."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cocoon_provider.refusals import Refusal
+from cocoon_sdk.errors import WireCode
+
+Clock = Callable[[], float]
+
+MAX_TRACKED_ADDRESSES = 10_000
+
+
+@dataclass(slots=True)
+class _Bucket:
+    tokens: float
+    filled_at: float
+
+
+class AddressLimiter:
+    """A token bucket per address on new connections; the oldest addresses are forgotten first."""
+
+    def __init__(self, *, per_second: float, burst: int, clock: Clock) -> None:
+        self._rate = per_second
+        self._burst = float(burst)
+        self._clock = clock
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def allow(self, address: str) -> bool:
+        """Take one token of this address; False when none is left."""
+        now = self._clock()
+        bucket = self._buckets.pop(address, None) or _Bucket(self._burst, now)
+        bucket.tokens = min(
+            self._burst, bucket.tokens + max(0.0, now - bucket.filled_at) * self._rate
+        )
+        bucket.filled_at = now
+        self._buckets[address] = bucket
+        while len(self._buckets) > MAX_TRACKED_ADDRESSES:
+            self._buckets.popitem(last=False)
+        if bucket.tokens < 1.0:
+            return False
+        bucket.tokens -= 1.0
+        return True
+
+
+class HandshakeGate:
+    """At most `active` handshakes do public-key work at once; at most `waiting` stand in line."""
+
+    def __init__(self, *, active: int, waiting: int) -> None:
+        self._slots = asyncio.Semaphore(active)
+        self._waiting = waiting
+        self._queued = 0
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator[None]:
+        """Hold one slot.
+
+        Raises:
+            Refusal: `overloaded`, the line is full.
+        """
+        if self._queued >= self._waiting:
+            raise Refusal(WireCode.OVERLOADED, "too many handshakes are waiting")
+        self._queued += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._queued -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+class RequestLine:
+    """How many requests run at once and how many wait, first come first served."""
+
+    def __init__(self, *, active: int, waiting: int, estimate_ms: int = 2_000) -> None:
+        self._free = active
+        self._max_waiting = waiting
+        self._estimate_ms = estimate_ms
+        self._line: OrderedDict[object, asyncio.Future[None]] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """How many requests stand in line."""
+        return len(self._line)
+
+    def enter(self) -> Place:
+        """Take a slot or a place in line.
+
+        Raises:
+            Refusal: `overloaded`, with an estimate of when a place will be free.
+        """
+        if self._free > 0:
+            self._free -= 1
+            return Place(self, None)
+        if len(self._line) >= self._max_waiting:
+            raise Refusal(
+                WireCode.OVERLOADED,
+                f"{len(self._line)} requests are waiting, which is this provider's limit",
+                retry_after_ms=self._estimate_ms * (len(self._line) + 1),
+            )
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = Place(self, turn)
+        self._line[place] = turn
+        return place
+
+    def position(self, place: Place) -> tuple[int, int]:
+        """How many stand before this place, itself included, and the estimated wait in milliseconds."""
+        index = list(self._line).index(place) + 1 if place in self._line else 0
+        return index, index * self._estimate_ms
+
+    def leave(self, place: Place) -> None:
+        """Give the slot or the place in line back; the next in line moves up."""
+        turn = self._line.pop(place, None)
+        if turn is not None and not turn.done():
+            turn.cancel()
+            return
+        while self._line:
+            _, following = self._line.popitem(last=False)
+            if not following.done():
+                following.set_result(None)
+                return
+        self._free += 1
+
+
+class Place:
+    """One request's slot, or its place in the line for one. Leave it exactly once."""
+
+    def __init__(self, line: RequestLine, turn: asyncio.Future[None] | None) -> None:
+        self._line = line
+        self._turn = turn
+        self._left = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether the slot is held."""
+        return self._turn is None or (self._turn.done() and not self._turn.cancelled())
+
+    def on_turn(self, call: Callable[[], object]) -> None:
+        """Call this, from the event loop, once the slot is held."""
+        if self._turn is not None:
+            self._turn.add_done_callback(lambda _: call())
+
+    def position(self) -> tuple[int, int]:
+        """See `RequestLine.position`."""
+        return self._line.position(self)
+
+    def leave(self) -> None:
+        """Give it back. Idempotent."""
+        if not self._left:
+            self._left = True
+            self._line.leave(self)

@@ -1,0 +1,108 @@
+"""The signed entry that a provider submits to a registry (registry.md, "Operator and provider sides")."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from cocoon_provider.backends.base import ModelInfo
+from cocoon_provider.config import Config
+from cocoon_provider.operations.home import Home, make_backend
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import Signer
+from cocoon_sdk.payments.amounts import parse_amount
+from cocoon_sdk.payments.meter import Price
+from cocoon_sdk.protocol.constants import SUPPORTED_SUITES
+from cocoon_sdk.registry.descriptor import encode_entry, sign_descriptor
+from cocoon_sdk.registry.model import Descriptor, ModelOffer, ModelPrice, PromptOverhead
+from cocoon_sdk.ton.address import Address
+from cocoon_sdk.ton.contract.channel import CODE_HASH
+from cocoon_sdk.ton.wallet import Wallet
+
+LIFETIME = 7 * 86_400
+PREFERRED_CLOSE_DELAY = 86_400
+
+
+def describe(
+    config: Config,
+    *,
+    identity: Signer,
+    payout: Address,
+    endpoint: str,
+    models: Iterable[ModelInfo],
+    now: int,
+) -> Descriptor:
+    """What this provider offers from now on, for seven days. Its time is its sequence number."""
+    prices = config.prices()
+    return Descriptor(
+        id=identity.public_key.hex(),
+        network=str(config.chain.network),
+        seq=now,
+        issued=now,
+        expires=now + LIFETIME,
+        endpoints=[endpoint],
+        suites=list(SUPPORTED_SUITES),
+        payout=payout.raw,
+        code_hash=CODE_HASH.hex(),
+        min_deposit=parse_amount(config.channels.min_deposit),
+        close_delay=max(PREFERRED_CLOSE_DELAY, config.channels.min_close_delay),
+        window=config.channels.window,
+        region=config.region,
+        limits={"requests": config.limits.requests, "waiting": config.limits.waiting},
+        prompt_overhead=PromptOverhead(
+            base=config.prompt_overhead.base, per_message=config.prompt_overhead.per_message
+        ),
+        models=[_offer(model, prices[model.id]) for model in models],
+    )
+
+
+def write_entry(path: Path, identity: Signer, descriptor: Descriptor) -> None:
+    """Sign the descriptor and replace the entry file atomically."""
+    raw = encode_entry(sign_descriptor(identity, descriptor))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    fresh.write_bytes(raw)
+    fresh.replace(path)
+
+
+def _offer(model: ModelInfo, price: Price) -> ModelOffer:
+    return ModelOffer(
+        id=model.id,
+        hash=model.hash.hex(),
+        ctx=model.context,
+        price=ModelPrice(prompt=price.prompt, cached=price.cached, completion=price.completion),
+        tokenizer=model.tokenizer_hash.hex(),
+        tokens=model.tokens_hash.hex(),
+        quantization=model.quantization,
+        features=list(model.features),
+    )
+
+
+async def register_provider(home: Home, config: Config, path: Path) -> Path:
+    """Load the models to learn their hashes, and write the entry.
+
+    Raises:
+        ConfigError: no public endpoint is configured, or a model cannot be loaded.
+    """
+    if not config.endpoint:
+        raise ConfigError(
+            f"{home.config_path}: set endpoint to your public wss:// URL before registering"
+        )
+    backend = make_backend(config)
+    await backend.start()
+    try:
+        identity = home.identity()
+        descriptor = describe(
+            config,
+            identity=identity,
+            payout=Wallet(home.wallet_key(), config.network).address,
+            endpoint=config.endpoint,
+            models=backend.models.values(),
+            now=int(time.time()),
+        )
+    finally:
+        await backend.aclose()
+    write_entry(path, identity, descriptor)
+    return path

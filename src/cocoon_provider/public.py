@@ -1,0 +1,88 @@
+"""Plain GET requests on the public port: health, models, token bundles (registry.md, design.md)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+
+from cocoon_provider.backends.base import ModelInfo
+from cocoon_sdk.payments.meter import Price
+
+_JSON = "application/json"
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+class PublicPages:
+    """Answers GETs; anything that wants a websocket is left to the handshake."""
+
+    def __init__(
+        self,
+        models: Callable[[], Mapping[str, ModelInfo]],
+        prices: Mapping[str, Price],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._models = models
+        self._prices = prices
+        self._draining = draining
+
+    def answer(self, request: Request) -> Response | None:
+        """The response, or None for a websocket upgrade."""
+        if "upgrade" in request.headers.get("Connection", "").lower():
+            return None
+        path = urlsplit(request.path).path
+        if path == "/healthz":
+            return self._health()
+        if path == "/v1/models":
+            return _json({"object": "list", "data": [self._model(m) for m in self._list()]})
+        if path.startswith("/tokens/"):
+            return self._bundle(path.removeprefix("/tokens/"))
+        return None if path == "/" else _json({"error": "not found"}, HTTPStatus.NOT_FOUND)
+
+    def _list(self) -> list[ModelInfo]:
+        return list(self._models().values())
+
+    def _health(self) -> Response:
+        if self._draining():
+            return _json({"status": "draining"}, HTTPStatus.SERVICE_UNAVAILABLE)
+        return _json({"status": "ok"})
+
+    def _model(self, model: ModelInfo) -> dict[str, object]:
+        return {
+            "id": model.id,
+            "object": "model",
+            "hash": model.hash.hex(),
+            "context": model.context,
+            "quantization": model.quantization,
+            "features": list(model.features),
+            "price": self._prices[model.id]._asdict(),
+        }
+
+    def _bundle(self, name: str) -> Response:
+        for model in self._list():
+            if model.tokens_hash.hex() == name:
+                return _response(HTTPStatus.OK, model.bundle, {"Cache-Control": _FOREVER})
+        return _json({"error": "no such token bundle"}, HTTPStatus.NOT_FOUND)
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return _response(status, json.dumps(value).encode(), {"Cache-Control": "no-store"})
+
+
+def _response(status: HTTPStatus, body: bytes, extra: Mapping[str, str]) -> Response:
+    headers = Headers()
+    headers["Content-Type"] = _JSON
+    headers["Content-Length"] = str(len(body))
+    headers["Connection"] = "close"
+    for name, value in extra.items():
+        headers[name] = value
+    return Response(status.value, status.phrase, headers, body)
+
+
+def too_many() -> Response:
+    """The answer to an address that connects too often."""
+    return _json({"error": "too many connections"}, HTTPStatus.TOO_MANY_REQUESTS)
