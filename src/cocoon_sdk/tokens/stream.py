@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 REPLACEMENT = "\ufffd"
@@ -28,11 +28,12 @@ class StreamDecoder:
 
     Args:
         decode: Text of a whole list of ids.
+        after: Ids that came before, as context; their text is not given out.
     """
 
-    def __init__(self, decode: Callable[[Iterable[int]], str]) -> None:
+    def __init__(self, decode: Callable[[Iterable[int]], str], after: Sequence[int] = ()) -> None:
         self._decode = decode
-        self._context: list[int] = []
+        self._context = list(after[-CONTEXT:])
         self._pending: list[int] = []
 
     def push(self, token: int) -> str | None:

@@ -50,11 +50,14 @@ class Tokenizer:
         self._core.encode_special_tokens = True
         self._bundle = bundle
         self._template: ChatTemplate | None = None
-        self.vocab_size: int = self._core.get_vocab_size(with_added_tokens=True)
         self.eos_ids = frozenset(bundle.special.eos)
         self.special_ids = frozenset(self._specials.values()) | self.eos_ids
-        if any(not 0 <= token < self.vocab_size for token in self.special_ids):
+        if not all(map(self.knows, self.special_ids)):
             raise VerificationError("token bundle names special tokens outside of its vocabulary")
+
+    def knows(self, token: int) -> bool:
+        """Whether the id is in the vocabulary; models may have unused ids."""
+        return 0 <= token < 2**32 and self._core.id_to_token(token) is not None
 
     def encode(self, text: str) -> list[int]:
         """Ids of plain text; a special token's name in it is text like any other."""
@@ -91,14 +94,14 @@ class Tokenizer:
         """
         tokens = list(ids)
         for token in tokens:
-            if not 0 <= token < self.vocab_size:
-                raise InvalidRequestError(f"token id {token} is not below {self.vocab_size}")
+            if not self.knows(token):
+                raise InvalidRequestError(f"token id {token} is not in the model's vocabulary")
         text: str = self._core.decode(tokens, skip_special_tokens=False)
         return text
 
-    def stream(self) -> StreamDecoder:
-        """A decoder for ids that arrive one at a time."""
-        return StreamDecoder(self.decode)
+    def stream(self, *, after: Sequence[int] = ()) -> StreamDecoder:
+        """A decoder for ids that arrive one at a time, behind ids whose text is known already."""
+        return StreamDecoder(self.decode, after)
 
     def _encode_parts(self, parts: Sequence[str | Segment]) -> list[int]:
         from cocoon_sdk.tokens.template import Segment

@@ -81,14 +81,15 @@ def test_typed_special_tokens_add_none(first: str, second: str) -> None:
 def test_ids_of_the_bundle() -> None:
     assert TOKENIZER.eos_ids == {0, 2}
     assert TOKENIZER.special_ids == {0, 1, 2}
-    assert TOKENIZER.vocab_size == CORE.get_vocab_size()
+    assert TOKENIZER.knows(CORE.get_vocab_size() - 1)
+    assert not TOKENIZER.knows(CORE.get_vocab_size())
     opened = TOKENIZER.chat([{"role": "user", "content": "x"}])
     closed = TOKENIZER.chat([{"role": "user", "content": "x"}], add_generation_prompt=False)
     assert opened[: len(closed)] == closed
     assert opened[len(closed)] == 1
 
 
-@pytest.mark.parametrize("token", [-1, 10**6])
+@pytest.mark.parametrize("token", [-1, 10**6, 2**40])
 def test_unknown_ids_are_refused(token: int) -> None:
     with pytest.raises(InvalidRequestError, match="token id"):
         TOKENIZER.decode([5, token])
