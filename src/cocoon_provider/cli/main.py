@@ -221,8 +221,9 @@ def _log_to_stderr(*, verbose: bool) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    # websockets logs headers at DEBUG and one INFO line per connection; addresses stay out of our log.
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    # These libraries log headers, addresses or URLs; none of it belongs in the log of a private service.
+    for chatty in ("websockets", "alembic", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def main() -> None:
