@@ -6,14 +6,10 @@ Three paths of its own give money, move time and show totals.
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
-import contextlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,29 +18,22 @@ from starlette.routing import Route
 from cocoon_sdk.devnet import rendering
 from cocoon_sdk.devnet.executor import MessageRefusedError
 from cocoon_sdk.devnet.network import DevNetwork
+from cocoon_sdk.devnet.requests import (
+    ClockBody,
+    FaucetBody,
+    parse_hash,
+    parse_limit,
+    query,
+    read_boc,
+    read_body,
+)
 from cocoon_sdk.errors import ChainDataError, ConfigError
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.cells import MAX_BOC, cell_from_boc
 from cocoon_sdk.ton.message import normalised_hash
 
-MAX_BODY = 2 * MAX_BOC
 MAX_ADDRESSES = 1_000
-MAX_TRANSACTIONS = 1_000
 
 T = TypeVar("T")
-
-
-class _BocBody(msgspec.Struct):
-    boc: str
-
-
-class _FaucetBody(msgspec.Struct):
-    address: str
-    amount: str
-
-
-class _ClockBody(msgspec.Struct):
-    advance: int
 
 
 def make_app(network: DevNetwork, worker: Executor) -> Starlette:
@@ -92,7 +81,7 @@ class _Api:
         return _v2(result)
 
     async def account_v2(self, request: Request) -> Response:
-        address = Address.parse(_query(request, "address"))
+        address = Address.parse(query(request, "address"))
 
         def read() -> dict[str, Any]:
             return rendering.account_v2(self._network.account(address), self._network.block())
@@ -100,7 +89,7 @@ class _Api:
         return _v2(await self._run(read))
 
     async def send_v2(self, request: Request) -> Response:
-        message = await self._run(self._network.submit, await _boc(request))
+        message = await self._run(self._network.submit, await read_boc(request))
         if request.url.path.endswith("sendBoc"):
             return _v2({"@type": "ok"})
         names = {"hash": message.hash, "hash_norm": normalised_hash(message)}
@@ -124,7 +113,7 @@ class _Api:
         return JSONResponse({"accounts": accounts, "address_book": {}, "metadata": {}})
 
     async def traces_v3(self, request: Request) -> Response:
-        message_hash = _hash(_query(request, "msg_hash"))
+        message_hash = parse_hash(query(request, "msg_hash"))
 
         def read() -> list[dict[str, Any]]:
             found = self._network.trace_of(message_hash)
@@ -134,7 +123,7 @@ class _Api:
         return JSONResponse({"traces": traces, "address_book": {}, "metadata": {}})
 
     async def by_message_v3(self, request: Request) -> Response:
-        message_hash = _hash(_query(request, "msg_hash"))
+        message_hash = parse_hash(query(request, "msg_hash"))
 
         def read() -> list[dict[str, Any]]:
             rows, _ = self._network.trace_of(message_hash) or ([], 0)
@@ -148,8 +137,8 @@ class _Api:
         return JSONResponse({"transactions": await self._run(read), "address_book": {}})
 
     async def transactions_v3(self, request: Request) -> Response:
-        address = Address.parse(_query(request, "account"))
-        limit = min(int(request.query_params.get("limit", "10")), MAX_TRANSACTIONS)
+        address = Address.parse(query(request, "account"))
+        limit = parse_limit(request.query_params.get("limit", "10"))
 
         def read() -> list[dict[str, Any]]:
             return [rendering.transaction_v3(r) for r in self._network.transactions(address, limit)]
@@ -157,12 +146,12 @@ class _Api:
         return JSONResponse({"transactions": await self._run(read), "address_book": {}})
 
     async def send_v3(self, request: Request) -> Response:
-        message = await self._run(self._network.submit, await _boc(request))
+        message = await self._run(self._network.submit, await read_boc(request))
         names = {"message_hash": message.hash, "message_hash_norm": normalised_hash(message)}
         return JSONResponse({name: rendering.b64(value) for name, value in names.items()})
 
     async def faucet(self, request: Request) -> Response:
-        body = await _body(request, _FaucetBody)
+        body = await read_body(request, FaucetBody)
         if not body.amount.isdecimal() or len(body.amount) > 20:
             raise ConfigError("amount: expected whole nano as decimal text")
         address, amount = Address.parse(body.address), int(body.amount)
@@ -170,7 +159,7 @@ class _Api:
         return JSONResponse({"address": address.raw, "balance": str(balance)})
 
     async def clock(self, request: Request) -> Response:
-        body = await _body(request, _ClockBody)
+        body = await read_body(request, ClockBody)
         block = await self._run(self._network.advance, body.advance)
         return JSONResponse({"seqno": block.seqno, "time": block.time})
 
@@ -189,47 +178,6 @@ class _Api:
 
 def _v2(result: dict[str, Any]) -> Response:
     return JSONResponse({"ok": True, "result": result})
-
-
-def _query(request: Request, name: str) -> str:
-    value = request.query_params.get(name)
-    if value is None:
-        raise ConfigError(f"{name}: missing")
-    return str(value)
-
-
-def _hash(text: str) -> bytes:
-    with contextlib.suppress(ValueError, binascii.Error):
-        raw = bytes.fromhex(text) if len(text) == 64 else base64.urlsafe_b64decode(_urlsafe(text))
-        if len(raw) == 32:
-            return raw
-    raise ConfigError("msg_hash: expected 32 bytes in hex, base64 or base64url")
-
-
-def _urlsafe(text: str) -> str:
-    return text.replace("+", "-").replace("/", "_").replace(" ", "-")
-
-
-async def _body(request: Request, kind: type[T]) -> T:
-    content = bytearray()
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > MAX_BODY:
-            raise ConfigError(f"the request exceeds {MAX_BODY} bytes")
-    try:
-        return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"malformed request: {error}") from error
-
-
-async def _boc(request: Request) -> bytes:
-    text = (await _body(request, _BocBody)).boc
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error) as error:
-        raise ConfigError("boc: expected base64") from error
-    cell_from_boc(raw)
-    return raw
 
 
 def _error(request: Request, status: int, message: str) -> Response:

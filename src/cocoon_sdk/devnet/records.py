@@ -1,4 +1,4 @@
-"""Reading what the executor makes: shard accounts, messages and ordinary transactions (block.tlb).
+"""Reading what the executor makes: shard accounts and ordinary transactions (block.tlb).
 
 Only the fields that the devnet stores, checks or shows are kept.
 """
@@ -7,10 +7,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cocoon_sdk.devnet.messages import Message, load_currency, read_message
+from cocoon_sdk.devnet.phases import (
+    ActionResult,
+    load_short,
+    read_action_phase,
+    read_bounce_phase,
+    read_compute_phase,
+    read_storage_phase,
+    skip_credit_phase,
+)
 from cocoon_sdk.errors import ChainDataError
-from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import Builder, Cell, Slice
 from cocoon_sdk.ton.chain import AccountStatus
+
+__all__ = [
+    "Account",
+    "ActionResult",
+    "Message",
+    "Transaction",
+    "empty_account",
+    "read_account",
+    "read_message",
+    "read_transaction",
+]
 
 _STATUSES: tuple[AccountStatus, ...] = ("uninit", "frozen", "active", "nonexist")
 
@@ -26,30 +46,6 @@ class Account:
     frozen_hash: bytes = b""
     last_lt: int = 0
     last_hash: bytes = bytes(32)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A message in or out of a transaction. External ones have no source, value or fees."""
-
-    cell: Cell
-    kind: str  # "internal", "external" or "event"
-    source: Address | None
-    destination: Address | None
-    value: int = 0
-    forward_fee: int = 0
-    created_lt: int = 0
-    created_at: int = 0
-    bounce: bool = False
-    bounced: bool = False
-    body: Cell | None = None
-
-    @property
-    def opcode(self) -> int | None:
-        """The first 32 bits of the body, if it has as many."""
-        if self.body is None or self.body.bit_length < 32:
-            return None
-        return self.body.begin_parse().load_uint(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +80,6 @@ class Transaction:
         return self.lt + len(self.out_messages)
 
 
-@dataclass(frozen=True, slots=True)
-class ActionResult:
-    """The action phase."""
-
-    success: bool
-    valid: bool
-    no_funds: bool
-    result_code: int
-    forward_fees: int
-    action_fees: int
-    total: int
-    skipped: int
-    created: int
-
-
 def empty_account() -> Cell:
     """The `ShardAccount` of an address that nothing has happened to."""
     nothing = Builder().store_bool(False).end_cell()
@@ -115,7 +96,7 @@ def read_account(shard_account: Cell) -> Account:
     reader.load_address()
     _skip_storage_info(reader)
     reader.load_uint(64)
-    balance = _currency(reader)
+    balance = load_currency(reader)
     code = data = None
     frozen_hash = b""
     status: AccountStatus = "uninit"
@@ -130,31 +111,6 @@ def read_account(shard_account: Cell) -> Account:
         status = "frozen"
         frozen_hash = reader.load_bytes(32)
     return Account(status, balance, code, data, frozen_hash, last_lt, last_hash)
-
-
-def read_message(cell: Cell) -> Message:
-    """A message with its envelope; an init is skipped over."""
-    reader = cell.begin_parse()
-    if not reader.load_bool():
-        reader.load_bool()
-        bounce, bounced = reader.load_bool(), reader.load_bool()
-        source, destination = reader.load_address(), reader.load_address()
-        value = _currency(reader)
-        reader.load_coins()
-        forward_fee = reader.load_coins()
-        created_lt, created_at = reader.load_uint(64), reader.load_uint(32)
-        body = _body(reader)
-        return Message(
-            cell, "internal", source, destination, value, forward_fee, created_lt, created_at,
-            bounce, bounced, body,
-        )  # fmt: skip
-    if reader.load_bool():
-        source = reader.load_address()
-        return Message(cell, "event", source, None)
-    _skip_external_address(reader)
-    destination = reader.load_address()
-    reader.load_coins()
-    return Message(cell, "external", None, destination, body=_body(reader))
 
 
 def read_transaction(cell: Cell) -> Transaction:
@@ -176,19 +132,19 @@ def read_transaction(cell: Cell) -> Transaction:
     if in_message is None:
         raise ChainDataError("an ordinary transaction has no inbound message")
     outs = messages.load_dict(15)
-    total_fees = _currency(reader)
+    total_fees = load_currency(reader)
     reader.load_ref()
     description = reader.load_ref().begin_parse()
     if description.load_uint(4) != 0:
         raise ChainDataError("not an ordinary transaction")
     description.load_bool()
-    storage_fee = _storage_phase(description) if description.load_bool() else 0
+    storage_fee = read_storage_phase(description) if description.load_bool() else 0
     if description.load_bool():
-        _skip_credit_phase(description)
-    skip_reason, success, exit_code, gas_used, gas_fee = _compute_phase(description)
+        skip_credit_phase(description)
+    compute = read_compute_phase(description)
     action = description.load_maybe_ref()
     aborted = description.load_bool()
-    bounced_back = _bounce_phase(description) if description.load_bool() else None
+    bounced_back = read_bounce_phase(description) if description.load_bool() else None
     return Transaction(
         cell=cell,
         account=account,
@@ -204,118 +160,21 @@ def read_transaction(cell: Cell) -> Transaction:
         aborted=aborted,
         destroyed=description.load_bool(),
         storage_fee=storage_fee,
-        skip_reason=skip_reason,
-        success=success,
-        exit_code=exit_code,
-        gas_used=gas_used,
-        gas_fee=gas_fee,
-        action=None if action is None else _action_phase(action.begin_parse()),
+        skip_reason=compute.skip_reason,
+        success=compute.success,
+        exit_code=compute.exit_code,
+        gas_used=compute.gas_used,
+        gas_fee=compute.gas_fee,
+        action=None if action is None else read_action_phase(action.begin_parse()),
         bounced_back=bounced_back,
     )
 
 
-def _short(reader: Slice, length_bits: int) -> int:
-    """`VarUInteger`: a length in bytes, then the number."""
-    return reader.load_uint(reader.load_uint(length_bits) * 8)
-
-
-def _currency(reader: Slice) -> int:
-    nano = reader.load_coins()
-    reader.load_maybe_ref()  # extra currencies
-    return nano
-
-
 def _skip_storage_info(reader: Slice) -> None:
-    _short(reader, 3)
-    _short(reader, 3)
+    load_short(reader, 3)
+    load_short(reader, 3)
     if reader.load_uint(3) == 1:  # the hash of the storage dictionary, since TVM 11
         reader.load_bytes(32)
     reader.load_uint(32)
     if reader.load_bool():
         reader.load_coins()
-
-
-def _skip_external_address(reader: Slice) -> None:
-    if reader.load_uint(2) == 1:
-        reader.load_uint(reader.load_uint(9))
-
-
-def _body(reader: Slice) -> Cell:
-    if reader.load_bool():
-        if reader.load_bool():
-            reader.load_ref()
-        else:
-            if reader.load_bool():
-                reader.load_uint(5)
-            if reader.load_bool():
-                reader.load_uint(2)
-            for _ in range(3):
-                reader.load_maybe_ref()
-    return reader.load_ref() if reader.load_bool() else reader.rest()
-
-
-def _status_change(reader: Slice) -> None:
-    if reader.load_bool():
-        reader.load_bool()
-
-
-def _storage_phase(reader: Slice) -> int:
-    fee = reader.load_coins()
-    if reader.load_bool():
-        reader.load_coins()
-    _status_change(reader)
-    return fee
-
-
-def _skip_credit_phase(reader: Slice) -> None:
-    if reader.load_bool():
-        reader.load_coins()
-    _currency(reader)
-
-
-def _compute_phase(reader: Slice) -> tuple[str, bool, int, int, int]:
-    """Reason for skipping (or nothing), success, exit code, gas used, gas fee."""
-    if not reader.load_bool():
-        reason = ("no_state", "bad_state", "no_gas", "suspended")[reader.load_uint(2)]
-        if reason == "suspended":
-            reader.load_bool()
-        return reason, False, 0, 0, 0
-    success = reader.load_bool()
-    reader.load_uint(2)
-    fee = reader.load_coins()
-    inner = reader.load_ref().begin_parse()
-    gas_used = _short(inner, 3)
-    _short(inner, 3)
-    if inner.load_bool():
-        _short(inner, 2)
-    inner.load_uint(8)
-    return "", success, inner.load_int(32), gas_used, fee
-
-
-def _action_phase(reader: Slice) -> ActionResult:
-    success, valid, no_funds = (reader.load_bool() for _ in range(3))
-    _status_change(reader)
-    forward_fees = reader.load_coins() if reader.load_bool() else 0
-    action_fees = reader.load_coins() if reader.load_bool() else 0
-    result_code = reader.load_int(32)
-    if reader.load_bool():
-        reader.load_uint(32)
-    total, _, skipped, created = (reader.load_uint(16) for _ in range(4))
-    return ActionResult(
-        success, valid, no_funds, result_code, forward_fees, action_fees, total, skipped, created
-    )
-
-
-def _bounce_phase(reader: Slice) -> bool:
-    """Whether the message was sent back."""
-    if reader.load_bool():
-        _short(reader, 3)
-        _short(reader, 3)
-        reader.load_coins()
-        reader.load_coins()
-        return True
-    if reader.load_bool():  # no funds for it; else the message had carried none
-        _short(reader, 3)
-        _short(reader, 3)
-        reader.load_coins()
-    return False

@@ -64,17 +64,23 @@ class Storage:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0.5)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._prepare()
         except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"cannot open {path} as the devnet's file: {error}") from error
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._db.close()
             raise StoreError(
                 f"cannot use {path} as the devnet's file ({error}); "
                 "is another devnet using it, or is it something else?"
             ) from error
+        except StoreError:
+            self._db.close()
+            raise
 
     def _prepare(self) -> None:
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+            self._db.execute(f"PRAGMA {pragma}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version not in {0, SCHEMA_VERSION}:
             raise StoreError(
