@@ -42,8 +42,7 @@ class Answer:
         self._pieces: list[Piece] = []
         self._bytes = 0
         self._since = 0.0
-        self._delta_seq = 0
-        self._result_seq = 0
+        self._seq = 0  # of DELTAs and RESULTs together, so that a gap shows
         self.delivered = 0
         self.reasoning = 0
         self.waiting = 0
@@ -75,8 +74,8 @@ class Answer:
         self._bytes = 0
         for choice, channel, group in _runs(pieces):
             texts = [(piece.text, piece.ids) for piece in group]
-            for delta in split_delta(self._delta_seq, choice, channel, texts):
-                self._delta_seq += 1
+            for delta in split_delta(self._seq, choice, channel, texts):
+                self._seq += 1
                 self.waiting -= len(delta.ids)
                 self.delivered += len(delta.ids)
                 if channel is Channel.REASONING:
@@ -85,8 +84,8 @@ class Answer:
 
     async def result(self, kind: str, data: object) -> None:
         """Send one structured value in one part."""
-        self._result_seq += 1
-        await self._deliver(FrameType.RESULT, Result(self._result_seq - 1, 0, 1, kind, data))
+        self._seq += 1
+        await self._deliver(FrameType.RESULT, Result(self._seq - 1, 0, 1, kind, data))
 
     def discard(self) -> None:
         """Forget what waits: the request was cancelled, it is neither sent nor billed."""
