@@ -168,4 +168,4 @@ class World:
 
     async def root(self, version: int | None) -> bytes | None:
         self.asked.append("root.json" if version is None else f"{version}.root.json")
-        return self.roots.get(max(self.roots) if version is None else version)
+        return self.roots.get(max(self.roots, default=0) if version is None else version)

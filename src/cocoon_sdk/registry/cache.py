@@ -111,12 +111,14 @@ class RegistryCache:
             folder.mkdir(parents=True, exist_ok=True)
             (self._folder / "sources").mkdir(exist_ok=True)
             with file_lock(folder / "lock"):
-                merged = self._merge(self.load(new.network), new)
+                old = self.load(new.network)
+                merged = self._merge(old, new)
                 # The envelope goes first: a crash in between leaves an old floor, which it passes.
-                if merged.envelope is not None:
+                if merged.envelope is not None and (not old or merged.envelope != old.envelope):
                     _replace(folder / "registry.json", merged.envelope)
                 _replace(folder / "state.json", msgspec.json.encode(_state(merged)))
-                self._write_note(merged)
+                if new.envelope is not None:
+                    self._write_note(self._folder, merged)
         except OSError as error:
             raise StoreError(
                 f"the registry cache {folder} cannot be written: {error.strerror or error}; "
@@ -152,12 +154,10 @@ class RegistryCache:
             return None
         return _read(self._folder / "sources" / self._note_name, _SourceNote)
 
-    def _write_note(self, remembered: Remembered) -> None:
-        if self._folder is None:
-            return
+    def _write_note(self, folder: Path, remembered: Remembered) -> None:
         digest = hashlib.sha256(remembered.envelope or b"").digest()
         note = _SourceNote(network=remembered.network, etag=remembered.etag, envelope_sha256=digest)
-        _replace(self._folder / "sources" / self._note_name, msgspec.json.encode(note))
+        _replace(folder / "sources" / self._note_name, msgspec.json.encode(note))
 
     @staticmethod
     def _network_folder(folder: Path, network: str) -> Path:

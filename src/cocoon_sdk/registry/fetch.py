@@ -114,15 +114,7 @@ class RegistryClient:
         """
         updater = self._updater or await self._open()
         async with self._lock:
-            try:
-                await updater.adopt()
-                registry = await updater.refresh()
-            except CocoonError as error:
-                self.refresh_error = error
-                self._retry_at = self._clock() + RETRY_AFTER
-                raise
-            self.refresh_error, self._retry_at = None, 0
-            return self._current(updater, registry)
+            return await self._refresh(updater)
 
     async def aclose(self) -> None:
         """Stop a refresh in the background and remember the sequence numbers seen."""
@@ -166,34 +158,48 @@ class RegistryClient:
             self._updater = updater
             return updater
 
-    async def _refresh_or_serve(self, updater: Updater) -> Snapshot:
-        """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
+    async def _refresh(self, updater: Updater) -> Snapshot:
+        """Fetch; the lock is held."""
         try:
-            return await self.refresh()
-        except RegistryEquivocationError:
-            raise
-        except RegistryError as error:
-            usable = updater.usable(self._clock())
-            if usable is None:
-                raise
-            _log.warning("registry not refreshed, the verified copy serves on: %s", error)
-            return self._current(updater, usable)
-
-    async def _refresh_quietly(self, updater: Updater) -> None:
-        held = updater.registry
-        try:
-            async with self._lock:
-                await updater.adopt()  # another worker may have refreshed meanwhile
-            registry = updater.usable(self._clock())
-            if registry is held or registry is None or not self._fresh(registry):
-                await self.refresh()
+            await updater.adopt()  # another worker may have refreshed meanwhile
+            registry = await updater.refresh()
         except CocoonError as error:
             self.refresh_error = error
             self._retry_at = self._clock() + RETRY_AFTER
-            _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+            raise
+        self.refresh_error, self._retry_at = None, 0
+        return self._current(updater, registry)
 
-    def _fresh(self, registry: VerifiedRegistry) -> bool:
-        return self._clock() < registry.payload.fresh_until
+    async def _refresh_or_serve(self, updater: Updater) -> Snapshot:
+        """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
+        async with self._lock:
+            usable = updater.usable(self._clock())
+            if usable is not None and not updater.source.has_changed():
+                return self._current(updater, usable)  # another caller's refresh, waited for
+            try:
+                return await self._refresh(updater)
+            except RegistryEquivocationError:
+                raise
+            except RegistryError as error:
+                usable = updater.usable(self._clock())
+                if usable is None:
+                    raise
+                _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+                return self._current(updater, usable)
+
+    async def _refresh_quietly(self, updater: Updater) -> None:
+        """In the background. What goes wrong is kept in `refresh_error`."""
+        async with self._lock:
+            try:
+                await updater.adopt()
+                registry = updater.usable(self._clock())
+                if registry is None or self._clock() >= registry.payload.fresh_until:
+                    await self._refresh(updater)
+                self.refresh_error, self._retry_at = None, 0
+            except CocoonError as error:
+                self.refresh_error = error
+                self._retry_at = self._clock() + RETRY_AFTER
+                _log.warning("registry not refreshed, the verified copy serves on: %s", error)
 
     def _current(self, updater: Updater, registry: VerifiedRegistry) -> Snapshot:
         """The snapshot of `registry`; the same object as long as nothing about it changed."""

@@ -81,11 +81,12 @@ class Updater:
             return
         self.seqs.merge(remembered.seqs)
         trusted = await asyncio.to_thread(self._replay, remembered)
-        if trusted is None:
-            return
+        # The floors count even where the chain beside them is damaged.
+        floors = [seen for seen in (self._trusted.seen, remembered.seen) if seen is not None]
+        trusted.seen = max(floors, key=lambda seen: seen[:2], default=None)
         self._trusted = trusted
         self._drop_replaced()
-        if remembered.envelope is None:
+        if remembered.envelope is None or trusted.root is None:
             return
         try:
             registry = await asyncio.to_thread(
@@ -150,8 +151,8 @@ class Updater:
         self.seqs.merge(merged.seqs)
         return merged
 
-    def _replay(self, remembered: Remembered) -> TrustedSet | None:
-        """A trusted set from the cached chain and floors, None if the chain does not hold."""
+    def _replay(self, remembered: Remembered) -> TrustedSet:
+        """The set that the cached chain leads to, or the one held where that is as new."""
         held = self._trusted
         trusted = TrustedSet(self._trust, network=self._network)
         try:
@@ -159,11 +160,9 @@ class Updater:
                 trusted.update_root(raw)
         except RegistryError as error:
             _log.warning("the cached roots are not used: %s", error)
-            return None
-        if len(held.roots) > len(trusted.roots):
-            trusted = held
-        floors = [seen for seen in (held.seen, remembered.seen) if seen is not None]
-        trusted.seen = max(floors, key=lambda seen: seen[:2], default=None)
+            return held
+        if trusted.root is None or (held.root and held.root.version >= trusted.root.version):
+            return held
         return trusted
 
     async def _judge(self, raw: bytes) -> VerifiedRegistry:
@@ -191,17 +190,13 @@ class Updater:
         if newest is None:
             raise RegistryUnavailableError(f"there is no root.json beside {self.source.locator}")
         try:
-            root = self._trusted.update_root(newest)
+            self._trusted.update_root(newest)
         except RegistrySignatureError:
             oldest = await self.source.root(1) if isinstance(self._trust, TrustKeys) else None
             if oldest is None:
                 raise
-            root = self._trusted.update_root(oldest)
-        # Only now is the network known, and with it what another source taught us about it.
-        remembered = await asyncio.to_thread(self._cache.load, root.network)
-        if remembered is not None:
-            self.seqs.merge(remembered.seqs)
-            self._trusted.seen = remembered.seen
+            self._trusted.update_root(oldest)
+        await self.adopt()  # only now is the network known, and what another source taught of it
 
     async def _next_root(self) -> bool:
         root = self._trusted.root

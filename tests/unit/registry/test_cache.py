@@ -1,0 +1,158 @@
+import hashlib
+import os
+import stat
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cocoon_sdk.errors import RegistryEquivocationError, StoreError
+from cocoon_sdk.registry.cache import RegistryCache, Remembered
+from cocoon_sdk.registry.verify import Seen
+
+TRUST = "ab" * 32
+
+
+def seen(version: int, text: str = "", root_version: int = 1) -> Seen:
+    return Seen(root_version, version, hashlib.sha256(f"{version}{text}".encode()).digest())
+
+
+def one(version: int, **changes: object) -> Remembered:
+    made = Remembered("devnet/x", (b"r1",), seen(version), b"envelope %d" % version, '"t"')
+    return replace(made, **changes)
+
+
+def cache_at(path: Path, locator: str = "here") -> RegistryCache:
+    return RegistryCache(path, TRUST, locator)
+
+
+def test_what_is_stored_is_loaded(tmp_path: Path) -> None:
+    cache_at(tmp_path).store(one(3, seqs={"p": 4}))
+    assert cache_at(tmp_path).load() == one(3, seqs={"p": 4})
+
+
+def test_nothing_is_known_at_first_or_without_a_folder(tmp_path: Path) -> None:
+    assert cache_at(tmp_path).load() is None
+    assert cache_at(tmp_path).load("devnet/x") is None
+    memory = RegistryCache(None, TRUST, "here")
+    assert memory.store(one(1)) == one(1)
+    assert memory.load() is None
+
+
+def test_sources_of_one_network_share_the_floor_but_not_the_tag(tmp_path: Path) -> None:
+    cache_at(tmp_path, "here").store(one(3))
+    there = cache_at(tmp_path, "there")
+    assert there.load() is None  # it is not known yet which network is there
+    known = there.load("devnet/x")
+    assert known is not None
+    assert known.seen == seen(3)
+    assert known.etag is None
+
+
+def test_other_trust_and_other_networks_are_apart(tmp_path: Path) -> None:
+    cache_at(tmp_path).store(one(3))
+    assert RegistryCache(tmp_path, "cd" * 32, "here").load("devnet/x") is None
+    assert cache_at(tmp_path).load("devnet/y") is None
+
+
+def test_an_older_version_does_not_replace_a_newer_one(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    cache.store(one(3, seqs={"p": 4}))
+    merged = cache.store(one(2, seqs={"p": 1, "q": 2}))
+    assert merged.seen == seen(3)
+    loaded = cache.load()
+    assert loaded is not None
+    assert (loaded.seen, loaded.envelope) == (seen(3), b"envelope 3")
+    assert loaded.seqs == {"p": 4, "q": 2}
+
+
+def test_the_root_version_comes_first(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    cache.store(one(900))
+    merged = cache.store(one(2, seen=seen(2, root_version=2), roots=(b"r1", b"r2")))
+    assert merged.seen == seen(2, root_version=2)
+    assert cache.store(one(900)).seen == seen(2, root_version=2)
+    loaded = cache.load()
+    assert loaded is not None
+    assert loaded.roots == (b"r1", b"r2")
+
+
+def test_roots_alone_keep_floor_and_envelope(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    cache.store(one(3))
+    cache.store(Remembered("devnet/x", (b"r1", b"r2"), seqs={"p": 1}))
+    assert cache.load() == one(3, roots=(b"r1", b"r2"), seqs={"p": 1})
+
+
+def test_a_fork_between_workers_is_an_equivocation(tmp_path: Path) -> None:
+    cache = cache_at(tmp_path)
+    cache.store(one(3))
+    with pytest.raises(RegistryEquivocationError, match="version 3"):
+        cache.store(one(3, seen=seen(3, "fork")))
+    assert cache.load() == one(3)
+
+
+def test_the_tag_belongs_to_one_envelope(tmp_path: Path) -> None:
+    cache_at(tmp_path, "here").store(one(3))
+    cache_at(tmp_path, "there").store(one(4, etag='"other"'))
+    here = cache_at(tmp_path, "here").load()
+    assert here is not None
+    assert here.envelope == b"envelope 4"
+    assert here.etag is None
+
+
+@pytest.mark.parametrize("name", ["state.json", "registry.json"])
+def test_damage_is_survived(tmp_path: Path, name: str) -> None:
+    cache = cache_at(tmp_path)
+    cache.store(one(3))
+    (path,) = tmp_path.rglob(f"*/{name}")
+    path.write_bytes(b"\xff damaged")
+    loaded = cache.load()
+    if name == "state.json":
+        assert loaded is None
+    else:
+        assert loaded is not None
+        assert (loaded.seen, loaded.etag) == (seen(3), None)  # the floor stays, the tag goes
+    cache.store(one(4))
+    assert cache.load() == one(4)
+
+
+def test_many_workers_at_once_leave_the_highest_version_whole(tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def work(start: int) -> None:
+        cache = cache_at(tmp_path, f"source {start}")
+        try:
+            for version in range(start, 40, 4):
+                cache.store(one(version))
+                loaded = cache.load("devnet/x")
+                assert loaded is not None
+                assert loaded.seen is not None
+                assert loaded.seen.version >= version
+        except BaseException as error:  # noqa: BLE001 - reported by the test's thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    loaded = cache_at(tmp_path).load("devnet/x")
+    assert loaded is not None
+    assert (loaded.seen, loaded.envelope) == (seen(39), b"envelope 39")
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root ignores permissions")
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(StoreError, match="COCOON_HOME"):
+        cache_at(tmp_path / "x").store(one(1))
+
+
+def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(StoreError, match="COCOON_HOME"):
+        cache_at(tmp_path / "x").store(one(1))

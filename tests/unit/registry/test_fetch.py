@@ -1,0 +1,256 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from registry_world import DAY, NOW, World
+
+from cocoon_sdk.errors import (
+    ConfigError,
+    RegistryExpiredError,
+    RegistrySignatureError,
+    RegistryUnavailableError,
+)
+from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient
+
+pytestmark = pytest.mark.anyio
+
+URL = "https://example.org/registry.json"
+
+
+class Site:
+    """The world behind HTTP, which can be down, slow, and count."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.down = False
+        self.gate: asyncio.Event | None = None
+        self.asked: list[str] = []
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.path.rpartition("/")[2]
+        self.asked.append(name)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.down:
+            raise httpx.ConnectError("down")
+        if name == "registry.json":
+            body, tag = self.world.registry_raw, f'"{self.world.digest()}"'
+            if request.headers.get("If-None-Match") == tag:
+                return httpx.Response(304)
+            return httpx.Response(200, content=_once(body or b""), headers={"ETag": tag})
+        version = name.removesuffix("root.json").rstrip(".")
+        root = self.world.roots.get(int(version) if version else max(self.world.roots))
+        return httpx.Response(404) if root is None else httpx.Response(200, content=_once(root))
+
+
+async def _once(body: bytes):
+    yield body
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site(World())
+
+
+def client_of(site: Site, folder: Path, **options: Any) -> RegistryClient:
+    defaults: dict[str, Any] = {
+        "trust": site.world.trust,
+        "cache_dir": folder,
+        "clock": site.world.clock,
+        "transport": httpx.MockTransport(site.handle),
+    }
+    return RegistryClient(URL, **(defaults | options))
+
+
+async def settle(client: RegistryClient) -> None:
+    """Let a refresh in the background end."""
+    task = client._background
+    if task is not None:
+        await task
+
+
+async def test_first_snapshot(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    snapshot = await client.snapshot()
+    assert site.asked == ["registry.json", "root.json"]
+    assert (snapshot.network, snapshot.registry, snapshot.version) == (-217, "devnet/test", 1)
+    assert snapshot.digest.hex() == site.world.digest()
+    assert [provider.id for provider in snapshot.providers] == [
+        site.world.provider.public_key.hex()
+    ]
+    assert snapshot.providers[0].verify(NOW).endpoints == ["wss://provider.example"]
+    assert not snapshot.allow_loopback  # devnet, but not from this machine
+    assert await client.snapshot() is snapshot
+    assert len(site.asked) == 2
+    await client.aclose()
+
+
+async def test_a_second_run_starts_from_the_cache(site: Site, tmp_path: Path) -> None:
+    await client_of(site, tmp_path).snapshot()
+    site.down = True
+    snapshot = await client_of(site, tmp_path).snapshot()
+    assert snapshot.version == 1
+    assert site.asked == ["registry.json", "root.json"]
+
+
+async def test_no_cache_means_no_files(site: Site, tmp_path: Path) -> None:
+    await client_of(site, tmp_path, cache=False).snapshot()
+    assert not list(tmp_path.iterdir())
+
+
+async def test_refresh_in_the_background_once_no_longer_fresh(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    site.world.now += 3 * 3600 - 1
+    await client.snapshot()
+    assert client._background is None
+    site.world.now += 1
+    site.world.publish_registry(2)
+    assert (await client.snapshot()).version == 1
+    await settle(client)
+    assert (await client.snapshot()).version == 2
+
+
+async def test_the_tag_saves_the_body(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    first = await client.snapshot()
+    assert await client.refresh() is first
+    assert site.asked.count("root.json") == 1
+
+
+async def test_the_copy_serves_while_the_mirror_is_down_until_it_expires(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    first = await client.snapshot()
+    site.down = True
+    site.world.now += 4 * 3600
+    assert await client.snapshot() is first
+    await settle(client)
+    assert isinstance(client.refresh_error, RegistryUnavailableError)
+    asked = len(site.asked)
+    site.world.now += RETRY_AFTER - 1
+    assert await client.snapshot() is first
+    await settle(client)
+    assert len(site.asked) == asked  # not on every call
+    site.world.now = NOW + DAY
+    with pytest.raises(RegistryUnavailableError):
+        await client.snapshot()
+    site.down = False
+    site.world.publish_registry(2)
+    assert (await client.snapshot()).version == 2
+    assert client.refresh_error is None
+    await client.aclose()
+
+
+async def test_stale_copies_only_where_allowed(site: Site, tmp_path: Path) -> None:
+    await client_of(site, tmp_path).snapshot()
+    site.world.now += 2 * DAY
+    with pytest.raises(RegistryExpiredError, match="expired"):
+        await client_of(site, tmp_path).snapshot()
+    client = client_of(site, tmp_path, allow_stale=True)
+    snapshot = await client.snapshot()
+    assert snapshot.stale
+    await client.aclose()
+
+
+async def test_callers_do_not_wait_for_a_slow_mirror(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    first = await client.snapshot()
+    site.world.now += 4 * 3600
+    site.gate = asyncio.Event()
+    async with asyncio.timeout(5):
+        assert [await client.snapshot() for _ in range(3)] == [first] * 3
+    await asyncio.sleep(0.05)
+    assert site.asked.count("registry.json") == 2  # one refresh for all
+    await client.aclose()  # cancels it
+
+
+async def test_many_callers_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    snapshots = await asyncio.gather(*(client.snapshot() for _ in range(20)))
+    assert len(set(map(id, snapshots))) == 1
+    assert site.asked == ["registry.json", "root.json"]
+
+
+async def test_sequence_numbers_survive_the_process(site: Site, tmp_path: Path) -> None:
+    first = client_of(site, tmp_path)
+    provider = (await first.snapshot()).providers[0]
+    assert provider.verify(NOW).seq == 5
+    await first.aclose()
+    site.world.publish_registry(2, entries=[_plain(site.world.entry(seq=4))])
+    second = client_of(site, tmp_path)
+    snapshot = await second.refresh()
+    assert "seq 4 is below 5" in (snapshot.providers[0].problem(NOW) or "")
+    await second.aclose()
+
+
+async def test_a_worker_adopts_what_another_fetched(site: Site, tmp_path: Path) -> None:
+    one, two = client_of(site, tmp_path), client_of(site, tmp_path)
+    await one.snapshot()
+    await two.snapshot()
+    site.world.now += 4 * 3600
+    site.world.publish_registry(2)
+    await one.refresh()
+    asked = len(site.asked)
+    await two.snapshot()
+    await settle(two)
+    assert (await two.snapshot()).version == 2
+    assert len(site.asked) == asked
+
+
+async def test_sources_of_every_kind(site: Site, tmp_path: Path) -> None:
+    world = site.world
+    folder = tmp_path / "files"
+    folder.mkdir()
+    (folder / "registry.json").write_bytes(world.registry_raw or b"")
+    (folder / "root.json").write_bytes(world.roots[1])
+    options: dict[str, Any] = {"clock": world.clock, "cache_dir": tmp_path / "cache"}
+    for source, trust in (
+        (folder, world.trust),
+        (str(folder / "registry.json"), world.trust),
+        (folder, folder / "root.json"),
+        (world.registry_raw or b"", world.roots[1]),
+        (world.registry_raw or b"", folder / "root.json"),
+    ):
+        client = RegistryClient(source, trust=trust, **options)
+        snapshot = await client.snapshot()
+        assert snapshot.version == 1
+        assert snapshot.allow_loopback
+        await client.aclose()
+
+
+async def test_a_file_signed_again_is_read_again(site: Site, tmp_path: Path) -> None:
+    world = site.world
+    (tmp_path / "registry.json").write_bytes(world.registry_raw or b"")
+    client = RegistryClient(tmp_path, trust=world.roots[1], clock=world.clock)
+    assert (await client.snapshot()).version == 1
+    world.now += 1
+    (tmp_path / "registry.json").write_bytes(world.publish_registry(2, entries=[]))
+    assert (await client.snapshot()).version == 2
+    again = RegistryClient(tmp_path, trust=world.roots[1], clock=world.clock)
+    assert (await again.snapshot()).version == 2
+
+
+async def test_bytes_need_a_pinned_root(site: Site) -> None:
+    client = RegistryClient(site.world.registry_raw or b"", trust=site.world.trust)
+    with pytest.raises(ConfigError, match=r"root\.json as trust"):
+        await client.snapshot()
+
+
+async def test_the_wrong_trust(site: Site, tmp_path: Path) -> None:
+    stranger = ["ed25519:" + World().registry_keys[0].public_key.hex()]
+    with pytest.raises(RegistrySignatureError, match="trusted root keys"):
+        await client_of(site, tmp_path, trust=stranger).snapshot()
+
+
+async def test_an_insisted_network(site: Site, tmp_path: Path) -> None:
+    assert await client_of(site, tmp_path / "a", network="devnet/test").snapshot()
+    with pytest.raises(Exception, match="expected -239/main"):
+        await client_of(site, tmp_path / "b", network="-239/main").snapshot()
+
+
+def _plain(entry: Any) -> dict[str, str]:
+    return {"d": entry.d, "s": entry.s}
