@@ -33,7 +33,8 @@ IDLE_TIMEOUT = 300.0
 MAX_AGE = 3_600.0
 SOFT_AGE = 3_000.0  # from here on no new streams, so that running ones end before MAX_AGE
 PING_INTERVAL = 5.0
-PING_BURST = 3.0  # network jitter bunches honest pings; a flood runs dry at once
+PING_BURST = 3.0  # that we send ahead of the rate
+PING_BURST_TAKEN = 12.0  # a minute of honest pings may arrive at once after the network stalled
 
 # Close codes are not authenticated: hints for the peer's log, never grounds for trust.
 CLOSE_PROTOCOL = 4400

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cocoon_sdk.protocol.constants import CLOSE_RATE, PING_BURST, PING_INTERVAL
+from cocoon_sdk.protocol.constants import CLOSE_RATE, PING_BURST, PING_BURST_TAKEN, PING_INTERVAL
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 
 
 class _Allowance:
     """A token bucket that refills by one per PING_INTERVAL."""
 
-    __slots__ = ("_at", "_clock", "_credit")
+    __slots__ = ("_at", "_burst", "_clock", "_credit")
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], burst: float) -> None:
         self._clock = clock
-        self._credit = PING_BURST
+        self._burst = self._credit = burst
         self._at = clock()
 
     def take(self) -> bool:
         now = self._clock()
-        self._credit = min(PING_BURST, self._credit + (now - self._at) / PING_INTERVAL)
+        self._credit = min(self._burst, self._credit + (now - self._at) / PING_INTERVAL)
         self._at = now
         if self._credit < 1.0:
             return False
@@ -34,8 +34,8 @@ class PingLedger:
     __slots__ = ("_asked", "_ours", "_theirs")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._ours = _Allowance(clock)
-        self._theirs = _Allowance(clock)
+        self._ours = _Allowance(clock, PING_BURST)
+        self._theirs = _Allowance(clock, PING_BURST_TAKEN)
         self._asked: list[bytes] = []
 
     def sending(self, token: bytes) -> None:

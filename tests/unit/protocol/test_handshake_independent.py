@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.protocol.errors import LocalProtocolError
 from cocoon_sdk.protocol.handshake import ClientHandshake, ServerHandshake
 
 seeds = st.binary(min_size=32, max_size=32)
@@ -158,3 +160,15 @@ def test_the_representation_of_keys_shows_none() -> None:
         assert repr(secret) not in repr(result)
     for secret in pending.keys:
         assert repr(secret) not in repr(pending)
+
+
+def test_parameters_that_do_not_fit() -> None:
+    provider = Ed25519Key(b"p" * 32)
+    client = ClientHandshake(
+        provider_id=provider.public_key, signer=None, params=bytes(158), random=lambda n: b"c" * n
+    )
+    server = ServerHandshake(
+        identity=provider, params=b"", random=lambda n: b"s" * n, require_auth=False
+    )
+    with pytest.raises(LocalProtocolError, match="158 bytes of parameters"):
+        client.finish(server.respond(client.hello)[0])
