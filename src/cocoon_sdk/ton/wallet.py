@@ -23,6 +23,7 @@ from cocoon_sdk.keys import Signer
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import Builder, Cell, cell_from_boc, cell_to_boc
 from cocoon_sdk.ton.chain import AccountState, ChainClient, TransactionInfo
+from cocoon_sdk.ton.fees import estimate
 from cocoon_sdk.ton.message import external_message, internal_message, normalised_hash, state_init
 from cocoon_sdk.ton.wallet_code import WALLET_CODE_HASH, wallet_code
 
@@ -30,10 +31,6 @@ MAX_MESSAGES = 255
 DEFAULT_MODE = 3  # the wallet pays the fees; an action that cannot be carried out is skipped
 LIFETIME = 90  # seconds for which a signed message may be executed
 INDEX_DELAY = 15.0  # seconds that the index of traces may lag behind the account's state
-
-# What a send costs the wallet itself at the fees of 2026, with room: import, gas, storage, deploy.
-BASE_FEE = 4_000_000
-MESSAGE_FEE = 800_000
 
 _SIGNED_EXTERNAL = 0x7369676E
 _SEND_MESSAGE = 0x0EC3C86D
@@ -57,6 +54,12 @@ class OutMessage:
     bounce: bool = True
     state_init: Cell | None = None
     mode: int = DEFAULT_MODE
+
+    def cell(self) -> Cell:
+        """The message as the wallet puts it into its actions."""
+        return internal_message(
+            self.to, self.value, bounce=self.bounce, body=self.body, init=self.state_init
+        )
 
     def __post_init__(self) -> None:
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
@@ -113,19 +116,12 @@ class Wallet:
             raise ConfigError(f"a wallet sends 1 to {MAX_MESSAGES} messages, got {len(messages)}")
         actions = Builder().end_cell()
         for message in messages:
-            content = internal_message(
-                message.to,
-                message.value,
-                bounce=message.bounce,
-                body=message.body,
-                init=message.state_init,
-            )
             actions = (
                 Builder()
                 .store_ref(actions)
                 .store_uint(_SEND_MESSAGE, 32)
                 .store_uint(message.mode, 8)
-                .store_ref(content)
+                .store_ref(message.cell())
                 .end_cell()
             )
         request = (
@@ -241,7 +237,7 @@ class Wallet:
         return seqno
 
     def _check_funds(self, state: AccountState, messages: Sequence[OutMessage]) -> None:
-        needed = BASE_FEE + MESSAGE_FEE * len(messages)
+        needed = estimate(message.cell() for message in messages)
         needed += sum(m.value for m in messages if not m.mode & _CARRY_BALANCE)
         if state.balance < needed:
             raise InsufficientFundsError(

@@ -18,6 +18,8 @@ from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import cell_from_boc
 from cocoon_sdk.ton.chain import DEVNET_NETWORK
+from cocoon_sdk.ton.contract import channel
+from cocoon_sdk.ton.fees import estimate
 from cocoon_sdk.ton.message import normalised_hash
 from cocoon_sdk.ton.wallet import OutMessage, Wallet
 
@@ -209,6 +211,41 @@ def test_rent_is_charged_for_time(network):
     assert 100_000 < rent < 10_000_000
     assert network.account(WALLET.address).balance < held - COIN // 1000 - rent
     assert_balanced(network)
+
+
+def _plain(number: int) -> OutMessage:
+    return OutMessage(Address(0, number.to_bytes(32, "big")), COIN // 100, bounce=False)
+
+
+def _open(number: int) -> OutMessage:
+    to = Address(0, number.to_bytes(32, "big"))
+    key = WALLET.address.hash
+    terms = channel.ChannelTerms(key, key, 3_600, number)
+    init = channel.state_init(terms, WALLET.address, to)
+    address = channel.channel_address(terms, WALLET.address, to)
+    return OutMessage(address, COIN, channel.deposit_body(), state_init=init)
+
+
+def _redeem(number: int) -> OutMessage:
+    to = Address(0, number.to_bytes(32, "big"))
+    voucher = channel.voucher_cell(DEVNET_NETWORK, to, 10**13, number)
+    return OutMessage(to, COIN // 50, channel.redeem_body(number, number, bytes(64), voucher))
+
+
+@pytest.mark.parametrize("make", [_plain, _open, _redeem])
+@pytest.mark.parametrize("count", [1, 20, 255])
+def test_fee_estimate_is_above_the_real_fees(network, make, count):
+    """Otherwise the wallet would skip the last messages of a send that was let through."""
+    messages = [make(number) for number in range(1, count + 1)]
+    needed = estimate(message.cell() for message in messages)
+    network.faucet(WALLET.address, needed + sum(message.value for message in messages))
+    until = network.block().time + 60
+    sent = network.submit(WALLET.build_transfer(messages, 0, until, deploy=True))
+    rows, _ = network.trace_of(sent.hash)
+    first = read_transaction(cell_from_boc(rows[0].boc))
+    assert len(first.out_messages) == count
+    cost = first.total_fees + sum(out.forward_fee for out in first.out_messages)
+    assert cost < needed < 8 * cost
 
 
 def test_file_of_another_network_is_refused(executor, tmp_path):

@@ -19,11 +19,10 @@ from cocoon_sdk.keys import Ed25519Key, verify_signature
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import Builder, cell_from_boc, cell_to_boc
 from cocoon_sdk.ton.chain import DEVNET_NETWORK, MAINNET, TESTNET, AccountState, TransactionInfo
+from cocoon_sdk.ton.fees import estimate, tree_size
 from cocoon_sdk.ton.message import normalised_hash, split_external, state_init
 from cocoon_sdk.ton.wallet import (
-    BASE_FEE,
     LIFETIME,
-    MESSAGE_FEE,
     OutMessage,
     Wallet,
     wallet_id,
@@ -295,15 +294,30 @@ async def test_own_failure_is_raised_also_when_unchecked(wallet):
 
 @pytest.mark.anyio
 async def test_funds_are_checked_before_anything_is_sent(wallet):
-    needed = 700 + BASE_FEE + 2 * MESSAGE_FEE
-    chain = FakeChain(wallet, balance=needed - 1, seqno=0)
     messages = [OutMessage(TO, 300), OutMessage(TO, 400)]
+    needed = 700 + estimate(message.cell() for message in messages)
+    chain = FakeChain(wallet, balance=needed - 1, seqno=0)
     with pytest.raises(InsufficientFundsError, match="1 nano more") as caught:
         await wallet.send(chain, messages)
     assert caught.value.needed == needed
     assert not chain.sent
     chain.balance += 1
     await wallet.send(chain, messages)
+
+
+@pytest.mark.anyio
+async def test_carrying_the_whole_balance_needs_only_the_fees(wallet):
+    message = OutMessage(TO, 0, mode=128 + 2)
+    chain = FakeChain(wallet, balance=estimate([message.cell()]), seqno=0)
+    await wallet.send(chain, [message])
+
+
+def test_shared_cells_are_counted_once():
+    leaf = Builder().store_uint(1, 8).end_cell()
+    pair = Builder().store_uint(2, 4).store_ref(leaf).store_ref(leaf).end_cell()
+    for _ in range(200):  # a tree of 2^200 paths
+        pair = Builder().store_ref(pair).store_ref(pair).end_cell()
+    assert tree_size(pair) == (202, 12)
 
 
 @pytest.mark.anyio
