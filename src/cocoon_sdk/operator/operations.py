@@ -193,7 +193,10 @@ def publish(folder: OperatorFolder, target: Path, *, now: int) -> list[str]:
         if raw is None:
             raise ConfigError("nothing is signed yet; run: cocoon registry sign")
         registry = TrustedSet(PinnedRoot(folder.read_root())).update_registry(raw, now)
-        target.mkdir(parents=True, exist_ok=True)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{target} cannot be made: {error.strerror}") from None
         published = previous(OperatorFolder(target))
         if published is not None and published.payload.version > registry.payload.version:
             raise RegistryRollbackError(
