@@ -14,7 +14,8 @@ from cocoon_sdk.errors import ProviderInternalError
 Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
-_FIRST_LOOK = 256  # candidates that top_p sorts before it looks at more
+# top_p sorts the candidates above the first of these weights that hold enough mass.
+_FLOORS = (1e-3, 1e-6, 0.0)
 
 
 class Sampler:
@@ -107,11 +108,12 @@ def _largest(weights: Floats, keep: Ids, count: int) -> Ids:
 
 def _nucleus(weights: Floats, keep: Ids, top_p: float) -> Ids:
     """The fewest heaviest candidates whose mass reaches `top_p`; at least one."""
-    wanted = top_p * weights[keep].sum()
-    look = min(_FIRST_LOOK, len(keep))
-    while True:
-        ordered = _largest(weights, keep, look)
+    considered = weights[keep]
+    wanted = top_p * considered.sum()
+    for floor in _FLOORS:
+        heavy = keep[considered >= floor]
+        ordered = heavy[np.argsort(-weights[heavy], kind="stable")]
         mass = weights[ordered].cumsum()
-        if mass[-1] >= wanted or look == len(keep):
-            return ordered[: int(mass.searchsorted(wanted)) + 1]
-        look = min(look * 8, len(keep))
+        if mass[-1] >= wanted:
+            break
+    return ordered[: int(mass.searchsorted(wanted)) + 1]
