@@ -29,6 +29,7 @@ from cocoon_sdk.ton.cells import cell_from_boc
 from cocoon_sdk.ton.chain import MAINNET, TESTNET, AccountState, AccountStatus, TransactionInfo
 from cocoon_sdk.ton.message import normalised_hash
 from cocoon_sdk.ton.toncenter_http import Services
+from cocoon_sdk.ton.toncenter_traces import confirmed
 
 DEFAULT_URLS = {MAINNET: "https://toncenter.com", TESTNET: "https://testnet.toncenter.com"}
 
@@ -193,7 +194,7 @@ class ToncenterClient:
             with contextlib.suppress(ChainUnavailableError, TimeoutError):  # then look again
                 async with asyncio.timeout(max(left, SHORTEST_LOOK)):
                     trace = await self._trace(msg_hash)
-            if trace is not None and (found := _confirmed(trace)) is not None:
+            if trace is not None and (found := confirmed(trace)) is not None:
                 seqnos = (row.mc_block_seqno for row in trace.transactions.values())
                 self._newest_seqno = max(self._newest_seqno, *seqnos)
                 return found
@@ -228,11 +229,12 @@ class ToncenterClient:
 
     async def _last_block(self) -> api.MasterBlock:
         answer = await self._services.call(MASTERCHAIN_INFO)
-        self._expect_ok(answer.status, answer.body, "masterchainInfo")
+        self._check_network(answer.url, answer.status, answer.body)
         return api.decode(answer.body, api.MasterchainInfo, "masterchainInfo").last
 
-    def _check_network(self, url: str, body: bytes) -> None:
+    def _check_network(self, url: str, status: int, body: bytes) -> None:
         """Refuse a service of another network: the same keys have the same addresses on all."""
+        self._expect_ok(status, body, "masterchainInfo")
         last = api.decode(body, api.MasterchainInfo, "masterchainInfo").last
         if last.global_id != self._network:
             raise ChainDataError(
@@ -268,47 +270,3 @@ def _refusal(body: bytes) -> str | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return error if any(phrase in error.lower() for phrase in _REFUSALS) else None
-
-
-def _confirmed(trace: api.Trace) -> tuple[TransactionInfo, ...] | None:
-    """The transactions of a trace that is complete and final, else None."""
-    info = trace.trace_info
-    if trace.is_incomplete or info.trace_state != "complete" or info.pending_messages:
-        return None
-    rows = trace.transactions.values()
-    if not rows or any(row.emulated or row.finality not in {None, "finalized"} for row in rows):
-        return None
-    return tuple(sorted((_transaction(row) for row in rows), key=lambda row: row.lt))
-
-
-def _transaction(row: api.Transaction) -> TransactionInfo:
-    description, message = row.description, row.in_msg
-    compute, action = description.compute_ph, description.action
-    ran = compute.success and (action is None or (action.success and not action.skipped_actions))
-    kept = compute.skipped and description.bounce is None and row.end_status == "uninit"
-    exit_code = None if compute.skipped else compute.exit_code
-    if action is not None and not action.success:
-        exit_code = action.result_code
-    try:
-        account = Address.parse(row.account)
-    except ConfigError as error:
-        raise ChainDataError(f"the chain API gave {row.account[:80]!r} as an account") from error
-    value = None if message is None else message.value
-    opcode = None if message is None else message.opcode
-    return TransactionInfo(
-        account=account,
-        lt=api.number(row.lt, "logical time"),
-        now=row.now,
-        success=ran or kept,
-        exit_code=exit_code,
-        fees=api.number(row.total_fees, "fees"),
-        in_value=0 if value is None else api.number(value, "message value"),
-        in_opcode=None if opcode is None else _opcode(opcode),
-    )
-
-
-def _opcode(value: api.Number) -> int:
-    """v3 writes the opcode as 0x and hex digits; older releases as a signed number."""
-    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,8}", value):
-        return int(value, 16)
-    return api.number(value, "message opcode", least=-(1 << 31)) & 0xFFFFFFFF

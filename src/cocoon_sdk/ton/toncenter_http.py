@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from cocoon_sdk.errors import ChainUnavailableError, ConfigError
+from cocoon_sdk.errors import ChainDataError, ChainUnavailableError, ConfigError
 
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 10.0
@@ -29,7 +29,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What one attempt at one service came to."""
+    """What one attempt at one service came to; `unusable` where repeating cannot help."""
 
     answered: bool = False
     status: int = 0
@@ -37,6 +37,7 @@ class _Outcome:
     reason: str = ""
     wait: float = 0.0
     maybe_taken: bool = False
+    unusable: ChainDataError | ConfigError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Services:
         *,
         api_key: str | None,
         transport: httpx.AsyncBaseTransport | None,
-        probe: tuple[str, Callable[[str, bytes], None]],
+        probe: tuple[str, Callable[[str, int, bytes], None]],
         pace: float,
         sleep: Sleep,
         monotonic: Callable[[], float],
@@ -113,9 +114,10 @@ class Services:
 
         Raises:
             ChainUnavailableError: none answered.
-            ConfigError: the API key was refused.
+            ConfigError: all refused the API key; nothing was sent.
+            ChainDataError: none is a service of this network; nothing was sent.
         """
-        pause, maybe_taken, reasons = FIRST_PAUSE, False, dict[str, str]()
+        pause, maybe_taken, outcomes = FIRST_PAUSE, False, dict[str, _Outcome]()
         for round_number in range(ROUNDS):
             wait = 0.0
             for step in range(len(self.urls)):
@@ -127,11 +129,14 @@ class Services:
                     return Answer(outcome.status, outcome.body, url, maybe_taken)
                 maybe_taken = maybe_taken or outcome.maybe_taken
                 wait = max(wait, outcome.wait)
-                reasons[url] = outcome.reason
+                outcomes[url] = outcome
+            useless = [o.unusable for o in outcomes.values() if o.unusable is not None]
+            if len(useless) == len(self.urls) and not maybe_taken:
+                raise useless[0]
             if round_number + 1 < ROUNDS:
                 await self._sleep(min(max(pause, wait), LONGEST_PAUSE))
                 pause *= 2
-        detail = ", ".join(f"{url}: {reason}" for url, reason in reasons.items())
+        detail = ", ".join(f"{url}: {outcome.reason}" for url, outcome in outcomes.items())
         taken = "it is unknown whether the message was taken" if maybe_taken else "nothing was sent"
         raise ChainUnavailableError(
             f"no chain API answered {path} after {ROUNDS} rounds"
@@ -148,9 +153,14 @@ class Services:
         final: Callable[[bytes], bool],
     ) -> _Outcome:
         if url not in self._probed and path != self._probe[0]:
-            probe = await self._try(url, self._probe[0], None, None, final)
+            probe = await self._try(url, self._probe[0], None, None, lambda _: False)
             if not probe.answered:
                 return replace(probe, maybe_taken=False)
+            try:
+                self._probe[1](url, probe.status, probe.body)
+            except ChainDataError as error:
+                return _Outcome(reason=str(error), unusable=error)
+            self._probed.add(url)
         if any(url.endswith(host) for host in PACED):
             await self._wait_turn()
         try:
@@ -160,14 +170,12 @@ class Services:
         except (httpx.HTTPError, _TooLargeError) as error:
             return _Outcome(reason=type(error).__name__, maybe_taken=True)
         if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-            raise ConfigError(f"{url} refused the API key (HTTP {status}); check the key")
+            refused = ConfigError(f"{url} refused the API key (HTTP {status}); check the key")
+            return _Outcome(reason=f"HTTP {status}", unusable=refused)
         if status == httpx.codes.TOO_MANY_REQUESTS:
             return _Outcome(reason="rate limit (HTTP 429)", wait=retry_after)
         if status >= httpx.codes.INTERNAL_SERVER_ERROR and not final(content):
             return _Outcome(reason=f"HTTP {status}", maybe_taken=True)
-        if path == self._probe[0] and status == httpx.codes.OK:
-            self._probe[1](url, content)
-            self._probed.add(url)
         return _Outcome(answered=True, status=status, body=content)
 
     async def _wait_turn(self) -> None:

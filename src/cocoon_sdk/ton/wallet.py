@@ -14,7 +14,9 @@ from dataclasses import dataclass
 
 from cocoon_sdk.errors import (
     ChainDataError,
+    ChainError,
     ChainUnavailableError,
+    CocoonError,
     ConfigError,
     InsufficientFundsError,
     TransactionFailedError,
@@ -185,7 +187,7 @@ class Wallet:
             await chain.send_boc(boc)
         try:
             return await chain.wait_message(msg_hash, timeout=patience)
-        except ChainUnavailableError as error:
+        except (ChainError, ConfigError) as error:  # whatever it is, the message may be executed
             return await self._find_out(chain, msg_hash, seqno, valid_until, error)
 
     async def _find_out(
@@ -194,11 +196,11 @@ class Wallet:
         msg_hash: bytes,
         seqno: int,
         valid_until: int,
-        cause: ChainUnavailableError,
+        cause: CocoonError,
     ) -> tuple[TransactionInfo, ...]:
         """Judge by the account whether a message whose trace did not show up was executed."""
         expired = False
-        with contextlib.suppress(ChainUnavailableError):
+        with contextlib.suppress(ChainError, ConfigError):
             state = await chain.get_account(self.address)
             if self._seqno_of(state) > seqno:
                 return await chain.wait_message(msg_hash, timeout=INDEX_DELAY)

@@ -290,7 +290,8 @@ async def test_time(client, web):
 
 @pytest.mark.anyio
 async def test_service_of_another_network_is_refused(client, web):
-    web.get(f"{MAIN}/api/v3/masterchainInfo").respond(json=block(global_id=MAINNET))
+    for base in (MAIN, SPARE):
+        web.get(f"{base}/api/v3/masterchainInfo").respond(json=block(global_id=MAINNET))
     read = on(web, "v2/getAddressInformation").respond(json=account())
     with pytest.raises(ChainDataError, match="serves network -239, not -3"):
         await client.get_account(ACCOUNT)
@@ -301,8 +302,10 @@ async def test_service_of_another_network_is_refused(client, web):
 async def test_fallback_of_another_network_is_refused(client, web):
     on(web, "v2/getAddressInformation").respond(503)
     web.get(f"{SPARE}/api/v3/masterchainInfo").respond(json=block(global_id=MAINNET))
-    with pytest.raises(ChainDataError, match=SPARE):
+    spare = on(web, "v2/getAddressInformation", SPARE).respond(json=account())
+    with pytest.raises(ChainUnavailableError, match=f"{SPARE} serves network"):
         await client.get_account(ACCOUNT)
+    assert not spare.called
 
 
 @pytest.mark.anyio
@@ -348,9 +351,29 @@ async def test_attempts_are_bounded(client, web, clock):
 
 @pytest.mark.anyio
 async def test_refused_key_is_said(client, web):
-    on(web, "v2/getAddressInformation").respond(401, json={"ok": False})
+    for base in (MAIN, SPARE):
+        on(web, "v2/getAddressInformation", base).respond(401, json={"ok": False})
     with pytest.raises(ConfigError, match="API key"):
         await client.get_account(ACCOUNT)
+
+
+@pytest.mark.anyio
+async def test_service_that_cannot_show_its_network_is_not_used(client, web):
+    for base in (MAIN, SPARE):
+        web.get(f"{base}/api/v3/masterchainInfo").respond(404, json={"error": "no such path"})
+    read = on(web, "v2/getAddressInformation").respond(json=account())
+    with pytest.raises(ChainDataError, match="no such path"):
+        await client.get_account(ACCOUNT)
+    assert not read.called
+
+
+@pytest.mark.anyio
+async def test_refused_key_after_a_lost_answer_is_unknown(client, web):
+    """Callers take ConfigError for proof that nothing was sent."""
+    on(web, "v2/sendBocReturnHash").mock(side_effect=httpx.ReadTimeout("slow"))
+    on(web, "v2/sendBocReturnHash", SPARE).respond(403)
+    with pytest.raises(ChainUnavailableError, match="unknown whether"):
+        await client.send_boc(BOC)
 
 
 @pytest.mark.anyio

@@ -253,6 +253,20 @@ async def test_unknown_outcome_is_said_with_its_deadline(wallet):
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("error", [ConfigError("key refused"), ChainDataError("malformed")])
+async def test_failing_search_after_sending_is_unknown_too(wallet, monkeypatch, error):
+    """Callers take ConfigError for proof that nothing was sent."""
+    chain = FakeChain(wallet, seqno=4)
+
+    async def fail(*arguments, **keywords):
+        raise error
+
+    monkeypatch.setattr(chain, "wait_message", fail)
+    with pytest.raises(ChainUnavailableError, match="can still be executed"):
+        await wallet.send(chain, [OutMessage(TO, 5)])
+
+
+@pytest.mark.anyio
 async def test_expired_message_is_told_apart(wallet, monkeypatch):
     chain = FakeChain(wallet, seqno=4)
     chain.drop = True
