@@ -294,6 +294,9 @@ class Attempt:
 
     async def _refused(self) -> None:
         self._finished, self._price = True, 0
+        if self._stream is not None:  # our END, without which the stream would count as open
+            with suppress(CocoonError, OSError, TimeoutError):
+                await self._stream.send(Ack(), end=True)
         if self._job.channel is not None:
             await self._job.channel.refuse(self._job.request.id)
 

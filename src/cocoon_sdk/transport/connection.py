@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections import deque
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,7 @@ from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketExcepti
 
 from cocoon_sdk.errors import ConnectError, DecryptionError, HandshakeError, StreamTruncatedError
 from cocoon_sdk.keys import Signer
+from cocoon_sdk.protocol.constants import CLOSE_TIMEOUT as CLOSE_CODE_TIMEOUT
 from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
@@ -101,13 +103,13 @@ class Connection:
         self._session = session
         self._streams: dict[int, Stream] = {}
         self._write_lock = asyncio.Lock()
+        self._sealed: deque[bytes] = deque()
         self._failure: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._handshake: asyncio.Future[HandshakeCompleted] = (
             asyncio.get_running_loop().create_future()
         )
         self.peer = peer
-        self.born = time.monotonic()
 
     @property
     def session(self) -> ClientSession:
@@ -116,13 +118,13 @@ class Connection:
 
     @property
     def usable(self) -> bool:
-        """Whether new streams may be opened here."""
-        return self._failure is None
+        """Whether new streams may be opened here, as far as age and health go."""
+        return self._failure is None and self._session.ready and not self._session.aged
 
     @property
     def open_streams(self) -> int:
         """How many streams are in use."""
-        return len(self._streams)
+        return self._session.open_streams
 
     async def handshake(self, limit: float) -> HandshakeCompleted:
         """Run the handshake; the provider is proved to hold the key that the registry names."""
@@ -185,11 +187,13 @@ class Connection:
                 await self._websocket.close()
 
     async def _flush(self) -> None:
-        # The lock keeps records in the order in which they were encrypted.
+        # Sealed records must all go out, in order: what a cancelled writer leaves behind waits here for
+        # the next one. A record that was handed to the websocket is written even then.
         async with self._write_lock:
-            for wire in self._session.outgoing():
+            self._sealed.extend(self._session.outgoing())
+            while self._sealed:
                 async with asyncio.timeout(WRITE_TIMEOUT):
-                    await self._websocket.send(wire)
+                    await self._websocket.send(self._sealed.popleft())
 
     async def _read(self) -> None:
         try:
@@ -261,6 +265,10 @@ class Connection:
 
 
 def _as_user_error(error: ProtocolError, *, handshaken: bool) -> Exception:
+    if isinstance(error, RemoteProtocolError) and error.close_code == CLOSE_CODE_TIMEOUT:
+        if handshaken:
+            return StreamTruncatedError(f"the session with the provider ended: {error}")
+        return ConnectError(f"the provider did not finish the handshake: {error}")
     if not handshaken:
         return HandshakeError(
             f"the provider could not prove that it is the one in the registry: {error}"

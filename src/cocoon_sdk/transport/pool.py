@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
+from cocoon_sdk.protocol.constants import MAX_STREAMS
 from cocoon_sdk.transport.connection import Connection, Peer, open_connection
-
-MAX_AGE = 50 * 60.0  # the protocol ends a session after 60 minutes; a request needs some of that
-MAX_STREAMS = 8  # wire.md, "Limits"
 
 
 class Pool:
@@ -28,24 +25,14 @@ class Pool:
         async with self._locks.setdefault(peer.key, asyncio.Lock()):
             live = self._idle_or_busy.setdefault(peer.key, [])
             for connection in list(live):
-                if self._stale(connection):
+                if connection.usable and connection.open_streams < MAX_STREAMS:
+                    return connection, True
+                if not connection.usable and connection.open_streams == 0:
                     live.remove(connection)
                     await connection.close()
-                elif self._fits(connection):
-                    return connection, True
             connection = await open_connection(peer, limit=limit, padding=self._padding)
             live.append(connection)
             return connection, False
-
-    @staticmethod
-    def _stale(connection: Connection) -> bool:
-        old = time.monotonic() - connection.born > MAX_AGE
-        return not connection.usable or (old and connection.open_streams == 0)
-
-    @staticmethod
-    def _fits(connection: Connection) -> bool:
-        young = time.monotonic() - connection.born <= MAX_AGE
-        return connection.usable and young and connection.open_streams < MAX_STREAMS
 
     async def close(self) -> None:
         """Close every connection."""

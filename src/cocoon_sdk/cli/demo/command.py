@@ -9,11 +9,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from cocoon_sdk.cli.demo.report import Balances, DemoResult, as_json, print_result
+from cocoon_sdk.cli.demo.report import DemoResult, as_json, print_result
 from cocoon_sdk.cli.demo.scene import Scene
 from cocoon_sdk.cli.output import escape_controls, print_json, run_async, stderr_console
 from cocoon_sdk.client import AsyncCocoon
@@ -66,13 +66,12 @@ def _stay(scene: Scene) -> None:
         console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     console.print("\nCtrl-C here ends it.", style="bold")
     try:
-        threading_wait()
+        _wait_for_signal()
     except KeyboardInterrupt:
         _say("stopping")
 
 
-def threading_wait() -> None:
-    """Sleep until a signal ends the process."""
+def _wait_for_signal() -> None:
     while True:
         time.sleep(3600)
 
@@ -103,7 +102,16 @@ class _Visit:
         _say("the provider redeems its voucher")
         redeemed = await asyncio.to_thread(scene.redeem)
         after = await scene.balances()
-        result = self._result(completion, elapsed, redeemed, provider_before, before, after)
+        result = DemoResult(
+            **self._measured(completion, elapsed),
+            paid_nano=completion.usage.cost_nano,
+            redeemed_nano=redeemed,
+            provider_balance_before_nano=provider_before,
+            provider_balance_after_nano=after.provider,
+            chain_fees_nano=before.total - after.total,
+            receipt_verified=await scene.receipt_is_stored(completion.receipt.raw),
+            registry_verified=await scene.registry_verifies(),
+        )
         print_result(result, before, after)
         if as_json_line:
             print_json(as_json(result))
@@ -133,31 +141,16 @@ class _Visit:
             case ReceiptStored(frames_on_wire=frames, bytes_on_wire=size):
                 self._frames, self._bytes = frames, size
 
-    def _result(
-        self,
-        completion: ChatCompletion,
-        elapsed: float,
-        redeemed: int,
-        provider_before: int,
-        before: Balances,
-        after: Balances,
-    ) -> DemoResult:
+    def _measured(self, completion: ChatCompletion, elapsed: float) -> dict[str, Any]:
         generating = max(1e-9, elapsed - self._first_token_ms / 1000)
-        return DemoResult(
-            model=completion.model,
-            text=completion.text,
-            prompt_tokens=completion.usage.prompt_tokens,
-            completion_tokens=completion.usage.completion_tokens,
-            first_token_ms=round(self._first_token_ms, 1),
-            tokens_per_second=round(completion.usage.completion_tokens / generating, 1),
-            paid_nano=completion.usage.cost_nano,
-            redeemed_nano=redeemed,
-            provider_balance_before_nano=provider_before,
-            provider_balance_after_nano=after.provider,
-            chain_fees_nano=before.total - after.total,
-            receipt_verified=self._scene.stored_receipt_verifies(completion.receipt.raw),
-            registry_verified=self._scene.registry_verifies(),
-            handshake_suite=self._suite,
-            frames_on_wire=self._frames,
-            bytes_on_wire=self._bytes,
-        )
+        return {
+            "model": completion.model,
+            "text": completion.text,
+            "prompt_tokens": completion.usage.prompt_tokens,
+            "completion_tokens": completion.usage.completion_tokens,
+            "first_token_ms": round(self._first_token_ms, 1),
+            "tokens_per_second": round(completion.usage.completion_tokens / generating, 1),
+            "handshake_suite": self._suite,
+            "frames_on_wire": self._frames,
+            "bytes_on_wire": self._bytes,
+        }

@@ -13,12 +13,14 @@ import httpx
 from cocoon_sdk.cli.demo.processes import Children, DemoError
 from cocoon_sdk.cli.demo.report import Balances
 from cocoon_sdk.client import AsyncCocoon
+from cocoon_sdk.errors import ReceiptMismatchError, RegistryError
 from cocoon_sdk.keys import load_or_create_key
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.payments.channels import open_channel
-from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
+from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS, stored_receipts
+from cocoon_sdk.payments.receipt import verify_receipt
 from cocoon_sdk.registry.fetch import RegistryClient
 from cocoon_sdk.settings import cache_dir
 from cocoon_sdk.store.database import Database
@@ -53,6 +55,7 @@ class Scene:
         self._provider_id = ""
         self._trust: list[str] = []
         self._registry = home / "registry"
+        self._channel_address: Address | None = None
 
     def build(self, say: Say) -> None:
         """Pull the model, start devnet and provider, publish the registry.
@@ -128,7 +131,7 @@ class Scene:
         """What the three accounts hold now."""
         chain = self._chain()
         try:
-            channel = getattr(self, "_channel_address", None)
+            channel = self._channel_address
             return Balances(
                 client=(await chain.get_account(self._wallet().address)).balance,
                 provider=(await chain.get_account(self._address_of("provider/wallet.key"))).balance,
@@ -141,6 +144,27 @@ class Scene:
         """Have the provider redeem what it earned; nano that the contract paid out."""
         line = self._children.run("cocoon_provider.cli", ["redeem", "--json"]).splitlines()[-1]
         return int(json.loads(line)["redeemed_nano"])
+
+    async def receipt_is_stored(self, raw: bytes) -> bool:
+        """Whether the ledger holds this receipt and the provider's signature on it is good."""
+        with Database(self._database_url(), migrations=CLIENT_MIGRATIONS) as database:
+            stored = await database.run(stored_receipts)
+        try:
+            verify_receipt(raw, bytes.fromhex(self._provider_id))
+        except ReceiptMismatchError:
+            return False
+        return raw in stored
+
+    async def registry_verifies(self) -> bool:
+        """Whether the published files pass every check of a client that starts from nothing."""
+        registry = RegistryClient(self._registry, trust=self._trust, cache=False)
+        try:
+            listed = (await registry.snapshot()).get(self._provider_id)
+            return listed is not None and listed.problem(int(time.time())) is None
+        except RegistryError:
+            return False
+        finally:
+            await registry.aclose()
 
     def shell_lines(self) -> list[str]:
         """What to type in another terminal to talk to this provider."""
@@ -171,13 +195,6 @@ class Scene:
             folder.path,
             network=NETWORK_TEXT,
             now=now,
-            root_keys=1,
-            root_threshold=None,
-            registry_keys=1,
-            registry_threshold=None,
-            root_public=[],
-            registry_public=[],
-            lifetime=365 * 86400,
         )
         operations.add(folder, entry.read_bytes(), now=now)
         operations.sign(folder, now=now)
