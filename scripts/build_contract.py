@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 COMPILER = "@ton/tolk-js@1.1.0"  # emits instructions of TVM 11 and below only
@@ -21,11 +22,11 @@ BOC = FOLDER / "channel.boc"
 HASH = FOLDER / "channel.hash"
 
 
-def compile_source(source: str) -> tuple[bytes, str]:
-    """The code as a bag of cells and its hash in hex."""
+def compile_sources(sources: Sequence[str]) -> list[tuple[bytes, str]]:
+    """For each source: the code as a bag of cells, and its hash in hex."""
+    results = []
     with tempfile.TemporaryDirectory(prefix="cocoon-tolk-") as name:
         folder = Path(name)
-        (folder / "channel.tolk").write_text(source, "utf-8")
         (folder / "package.json").write_text('{"private": true}', "utf-8")
         npm = [
             "npm",
@@ -39,9 +40,12 @@ def compile_source(source: str) -> tuple[bytes, str]:
         subprocess.run(npm, cwd=folder, check=True, stdout=sys.stderr)
         compiler = folder / "node_modules/@ton/tolk-js/dist/cli.js"
         command = ["node", str(compiler), "--output-json", "out.json", "channel.tolk"]
-        subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
-        result = json.loads((folder / "out.json").read_text("utf-8"))
-    return base64.b64decode(result["codeBoc64"]), result["codeHashHex"].lower()
+        for source in sources:
+            (folder / "channel.tolk").write_text(source, "utf-8")
+            subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
+            result = json.loads((folder / "out.json").read_text("utf-8"))
+            results.append((base64.b64decode(result["codeBoc64"]), result["codeHashHex"].lower()))
+    return results
 
 
 def main() -> int:
@@ -52,7 +56,7 @@ def main() -> int:
     if shutil.which("node") is None or shutil.which("npm") is None:
         print("node and npm are needed to build the contract; install Node.js 18+", file=sys.stderr)
         return 2
-    boc, code_hash = compile_source(SOURCE.read_text("utf-8"))
+    [(boc, code_hash)] = compile_sources([SOURCE.read_text("utf-8")])
     if arguments.check:
         if boc != BOC.read_bytes() or code_hash != HASH.read_text("ascii").strip():
             print(f"{BOC.name} differs from a fresh build ({code_hash})", file=sys.stderr)

@@ -38,7 +38,7 @@ def test_a_fresh_build_is_identical() -> None:
     if shutil.which("node") is None or shutil.which("npm") is None:
         skip_or_fail("node", "node and npm are not installed")
     builder = load_script()
-    boc, code_hash = builder.compile_source(builder.SOURCE.read_text("utf-8"))
+    [(boc, code_hash)] = builder.compile_sources([builder.SOURCE.read_text("utf-8")])
     assert code_hash == CODE_HASH.hex()
     assert boc == builder.BOC.read_bytes()
     assert cell_from_boc(boc).hash == CODE_HASH

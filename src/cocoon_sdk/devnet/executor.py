@@ -78,7 +78,7 @@ class Executor:
         Raises:
             MessageRefusedError: an external message was not accepted.
             ConfigError: `lt` is too low.
-            ChainDataError: the executor made something unreadable.
+            ChainDataError: the account or message is not one that the network could carry.
         """
         if lt < FIRST_LT:
             raise ConfigError(f"logical time {lt} is below {FIRST_LT}")
@@ -87,9 +87,16 @@ class Executor:
         emulator.set_rand_seed(
             hashlib.sha256(account.hash + message.hash + lt.to_bytes(8, "big")).hexdigest().upper()
         )
-        done = emulator.emulate_transaction(
-            self._native(account), self._native(message), str(now), str(lt), 1, False
-        )
+        try:
+            done = emulator.emulate_transaction(
+                self._native(account), self._native(message), str(now), str(lt), 1, False
+            )
+        except RuntimeError as error:
+            if "external message rejected" in str(error):  # no code, or no money, to accept it
+                raise MessageRefusedError(
+                    "the account cannot accept external messages", None
+                ) from error
+            raise ChainDataError(f"the executor cannot run this message: {error}") from error
         if not done:
             code = _EXIT_CODE.search(emulator.vm_log)
             raise MessageRefusedError(
