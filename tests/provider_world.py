@@ -20,6 +20,7 @@ from cocoon_provider.backends.base import Backend
 from cocoon_provider.backends.echo import EchoBackend
 from cocoon_provider.config import Config, Listen, parse_config
 from cocoon_provider.provider import Books, Provider
+from cocoon_sdk.errors import ChainUnavailableError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.payments.meter import Counts, Price, cost, window_cost
 from cocoon_sdk.payments.receipt import Receipt, verify_receipt
@@ -38,7 +39,6 @@ from cocoon_sdk.ton.contract.channel import (
     channel_address,
     data_cell,
 )
-from cocoon_sdk.errors import ChainUnavailableError
 
 PRICE = Price(20_000_000_000, 2_000_000_000, 100_000_000_000)  # 20, 2 and 100 coins a million
 EPOCH = 7_000_000
@@ -96,14 +96,26 @@ class FakeChannel:
 
     def account(self) -> AccountState:
         return AccountState(
-            self.address, self.balance, "active", CODE_HASH, cell_to_boc(data_cell(self.data)), 1, 1, 0
+            self.address,
+            self.balance,
+            "active",
+            CODE_HASH,
+            cell_to_boc(data_cell(self.data)),
+            1,
+            1,
+            0,
         )
 
     def put(self, chain: FakeChain) -> None:
         chain.accounts[self.address] = self.account()
 
     def voucher(
-        self, cumulative: int, *, acked: int = 0, key: Ed25519Key | None = None, epoch: int | None = None
+        self,
+        cumulative: int,
+        *,
+        acked: int = 0,
+        key: Ed25519Key | None = None,
+        epoch: int | None = None,
     ) -> messages.Voucher:
         """Sign a voucher, whatever the amount."""
         at = self.data.epoch if epoch is None else epoch

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from cocoon_provider.backends.base import Backend, Generation, ModelInfo
-from cocoon_provider.billing import Billing, ChannelBilling, FreeBilling, Job
+from cocoon_provider.billing import Billing, ChannelBilling, Job
 from cocoon_provider.book import ChannelBook
-from cocoon_provider.ledger import Ended
+from cocoon_provider.free import FreeBilling
 from cocoon_provider.limits import Place, RequestLine
 from cocoon_provider.mirror import ChannelMirror
+from cocoon_provider.opening import Ended
 from cocoon_provider.outcomes import Outcome, Outcomes
 from cocoon_provider.pricing import PriceList
 from cocoon_provider.refusals import Refusal, refusal_of
-from cocoon_provider.serving import first_step
+from cocoon_provider.steps import first_step
 from cocoon_provider.tables import ChannelKey
 from cocoon_sdk.errors import CocoonError, WireCode
 from cocoon_sdk.keys import Signer
+from cocoon_sdk.payments.amounts import MAX_NANO
+from cocoon_sdk.payments.meter import Price, highest_cost
 from cocoon_sdk.payments.receipt import request_hash
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.protocol.events import HandshakeCompleted
@@ -118,6 +121,7 @@ class Admission:
         try:
             place = self._line.enter()
             generation = self._submit(request, client)
+            _check_magnitude(price, generation)
             job = Job(
                 request_id=request.id,
                 request_hash=digest,
@@ -131,7 +135,7 @@ class Admission:
             billing = await self._billing(client, request, job)
             ended = await billing.open(first_step(generation.prompt_tokens), request.voucher)
         except BaseException:
-            self._outcomes.forget(owner, request.id)
+            self._outcomes.forget(outcome)
             _abandon(place, generation)
             raise
         if isinstance(ended, Ended):
@@ -139,15 +143,6 @@ class Admission:
             self._outcomes.end(outcome, ended.raw)
             return Replay((), messages.Receipt(ended.raw))
         return Admitted(generation, billing, place, outcome)
-
-    def conclude(
-        self, client: Client, request: messages.Request, outcome: Outcome, raw: bytes | None
-    ) -> None:
-        """Keep what became of an admitted request; without a receipt it may be tried again."""
-        if raw is None:
-            self._outcomes.forget(client.key or b"", request.id)
-        else:
-            self._outcomes.end(outcome, raw)
 
     async def channel(self, client: Client, *, cover: int | None = None) -> ChannelKey:
         """The channel that this client's session is bound to, checked and fresh.
@@ -200,6 +195,18 @@ class Admission:
         if client.key is None:  # a channel is never named anonymously; the handshake refuses it
             raise Refusal(WireCode.PAYMENT_REQUIRED, "an anonymous session cannot pay")
         return ChannelBilling(self._book, self._mirror, key, client.key, job)
+
+
+def _check_magnitude(price: Price, generation: Generation) -> None:
+    """Amounts travel and are stored as signed 64-bit numbers; the price may come from the client."""
+    highest = highest_cost(
+        price, prompt_total=generation.prompt_tokens, max_tokens=generation.max_tokens
+    )
+    if highest > MAX_NANO // 2:
+        raise Refusal(
+            WireCode.INVALID_REQUEST,
+            f"at this price the request could cost {highest} nano, more than any channel can hold",
+        )
 
 
 def _abandon(place: Place | None, generation: Generation | None) -> None:

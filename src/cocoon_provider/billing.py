@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from cocoon_provider.book import ChannelBook
-from cocoon_provider.ledger import Ended, Opening, Progress
+from cocoon_provider.ledger import Progress
 from cocoon_provider.mirror import ChannelMirror
+from cocoon_provider.opening import Ended, Opening
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.tables import ChannelKey
 from cocoon_sdk.errors import ChainError, WireCode
-from cocoon_sdk.keys import Signer
-from cocoon_sdk.payments.meter import Counts, Price, cost, window_cost
+from cocoon_sdk.payments.meter import Counts, Price, window_cost
 from cocoon_sdk.payments.receipt import (
-    NO_CHANNEL,
-    NO_CLIENT,
     FinishReason,
-    Receipt,
     ResponseHash,
-    sign_receipt,
 )
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.ton.address import Address
@@ -96,7 +92,7 @@ class ChannelBilling:
         return not self._job.price.free
 
     async def open(self, first: Counts, voucher: messages.Voucher | None) -> Ended | None:
-        """See `ledger.open_stream`."""
+        """See `opening.open_stream`."""
         if voucher is None and self.metered:
             raise Refusal(
                 WireCode.PAYMENT_REQUIRED,
@@ -135,7 +131,9 @@ class ChannelBilling:
     async def advance(
         self, counts: Counts, response_hash: bytes, targets: Sequence[Counts]
     ) -> Progress:
-        """See `ledger.advance`."""
+        """See `ledger.advance`; on a free model every step is paid for and nothing is durable."""
+        if not self.metered:
+            return Progress(0, 0, targets[0] if targets else None)
         progress = await self._book.advance(
             self._key,
             self._job.request_id,
@@ -179,70 +177,3 @@ class ChannelBilling:
         await self._book.take_voucher(
             self._key, self._job.request_id, voucher, self._client_key, window_end
         )
-
-
-class FreeBilling:
-    """A free model for a client without a channel: only the receipt remains."""
-
-    metered = False
-
-    def __init__(
-        self,
-        identity: Signer,
-        *,
-        network: int,
-        client_key: bytes | None,
-        job: Job,
-        clock: Callable[[], float],
-    ) -> None:
-        self._identity = identity
-        self._network = network
-        self._client_key = client_key or NO_CLIENT
-        self._job = job
-        self._clock = clock
-
-    async def open(self, first: Counts, voucher: messages.Voucher | None) -> Ended | None:
-        """Nothing is entered anywhere."""
-
-    async def voucher(self, voucher: messages.Voucher) -> None:
-        """Nothing to pay: a voucher is no error, and not kept."""
-
-    async def advance(
-        self,
-        counts: Counts,
-        response_hash: bytes,  # noqa: ARG002 - nothing of a free stream is durable
-        targets: Sequence[Counts],
-    ) -> Progress:
-        """Every step is free."""
-        return Progress(cost(counts, self._job.price), 0, targets[0] if targets else None)
-
-    async def finish(self, counts: Counts, response_hash: bytes, reason: FinishReason) -> bytes:
-        """A receipt over what was delivered, price 0."""
-        return sign_receipt(
-            self._identity,
-            Receipt(
-                finish=reason,
-                provider=self._identity.public_key,
-                client=self._client_key,
-                network=self._network,
-                channel=NO_CHANNEL,
-                epoch=0,
-                session_id=self._job.session_id,
-                request_id=self._job.request_id,
-                request_hash=self._job.request_hash,
-                response_hash=response_hash,
-                model_hash=self._job.model_hash,
-                counts=counts,
-                price=0,
-                spent=0,
-                seq=0,
-                time_ms=int(self._clock() * 1000),
-            ),
-        )
-
-    async def drop(self) -> None:
-        """Nothing was entered."""
-
-    def listening(self, wake: asyncio.Event) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Nothing to wait for."""
-        return nullcontext()

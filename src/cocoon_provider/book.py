@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 
-from cocoon_provider import ledger, vouchers
-from cocoon_provider.ledger import Ended, Opening, Progress
+from cocoon_provider import enrolment, ledger, vouchers
+from cocoon_provider.ledger import Progress
+from cocoon_provider.opening import Ended, Opening, open_stream
+from cocoon_provider.receipts import receipt_for
 from cocoon_provider.refusals import Refusal
-from cocoon_provider.registration import ChannelFacts
+from cocoon_provider.registration import MAX_INT64, ChannelFacts
 from cocoon_provider.tables import (
     ChannelKey,
     channels,
-    income,
     locked_channel,
     of_channel,
     receipts,
@@ -25,10 +26,9 @@ from cocoon_provider.tables import (
 from cocoon_sdk.errors import WireCode
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.payments.meter import Counts
-from cocoon_sdk.payments.receipt import FinishReason, Receipt, sign_receipt
+from cocoon_sdk.payments.receipt import FinishReason
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.store.database import Database
-from cocoon_sdk.ton.address import Address
 
 MIGRATIONS = "cocoon_provider:migrations"
 NO_SIGNATURE = bytes(64)
@@ -63,7 +63,7 @@ class ChannelBook:
 
     async def register(self, facts: ChannelFacts) -> None:
         """Enter a channel or renew its mirror; other epochs at its address are over."""
-        await self.database.run(lambda connection: _register(connection, facts))
+        await self.database.run(lambda connection: enrolment.register(connection, facts))
 
     async def mark_gone(self, address: str) -> None:
         """The contract was destroyed: nothing at this address can be redeemed any more."""
@@ -94,13 +94,13 @@ class ChannelBook:
     # --- streams
 
     async def open_stream(
-        self, key: ChannelKey, opening: Opening, voucher: messages.Voucher | None, client_key: bytes
+        self, key: ChannelKey, start: Opening, voucher: messages.Voucher | None, client_key: bytes
     ) -> Ended | None:
-        """See `ledger.open_stream`; the voucher's signature is checked first."""
+        """See `opening.open_stream`; the voucher's signature is checked first."""
         if voucher is not None:
             self._check(key, voucher, client_key)
         ended = await self.database.run(
-            lambda c: ledger.open_stream(c, key, opening, voucher, self._instance)
+            lambda c: open_stream(c, key, start, voucher, self._instance)
         )
         self._ring(key)
         return ended
@@ -153,9 +153,10 @@ class ChannelBook:
             client_key = locked_channel(connection, key)["client_key"]
 
             def make(row: Mapping[str, Any], price: int, spent: int, seq: int) -> bytes:
-                return self._receipt(
-                    key, client_key, row, reason, price=price, spent=spent, seq=seq, now=now
-                )
+                return receipt_for(
+                    self._identity, self.network, key, client_key, row, reason,
+                    price=price, spent=spent, seq=seq, now=now,
+                )  # fmt: skip
 
             return ledger.finish(connection, key, request_id, counts, response_hash, make, int(now))
 
@@ -174,6 +175,7 @@ class ChannelBook:
             streams.c.instance == self._instance
         )
         rows = await self.database.run(lambda c: c.execute(query).all())
+        await self.database.run(enrolment.reopen_all)
         for address, epoch, request_id in rows:
             key = ChannelKey(address, epoch)
             await self.finish(key, request_id, None, None, FinishReason.ERROR)
@@ -194,6 +196,8 @@ class ChannelBook:
         Raises:
             Refusal: `not_found`.
         """
+        if question.seq is not None and question.seq > MAX_INT64:
+            raise Refusal(WireCode.NOT_FOUND, "no such receipt in this channel and epoch")
         query = select(receipts.c.raw).where(of_channel(receipts, key))
         if question.request_id is not None:
             query = query.where(receipts.c.request_id == question.request_id)
@@ -227,85 +231,3 @@ class ChannelBook:
         vouchers.check_signature(
             voucher, network=self.network, address=key.address, client_key=client_key
         )
-
-    def _receipt(
-        self,
-        key: ChannelKey,
-        client_key: bytes,
-        row: Mapping[str, Any],
-        reason: FinishReason,
-        *,
-        price: int,
-        spent: int,
-        seq: int,
-        now: float,
-    ) -> bytes:
-        return sign_receipt(
-            self._identity,
-            Receipt(
-                finish=reason,
-                provider=self._identity.public_key,
-                client=client_key,
-                network=self.network,
-                channel=Address.parse(key.address).hash,
-                epoch=key.epoch,
-                session_id=row["session_id"],
-                request_id=row["request_id"],
-                request_hash=row["request_hash"],
-                response_hash=row["response_hash"],
-                model_hash=row["model_hash"],
-                counts=Counts(row["prompt"], row["cached"], row["completion"], row["reasoning"]),
-                price=price,
-                spent=spent,
-                seq=seq,
-                time_ms=int(now * 1000),
-            ),
-        )
-
-
-def _register(connection: Connection, facts: ChannelFacts) -> None:
-    """Write the mirror; whatever `redeemed` grew by is income (payments.md §3, "settling")."""
-    mirror = {
-        "balance": facts.balance,
-        "redeemed": facts.redeemed,
-        "close_at": facts.close_at,
-        "checked_at": facts.checked_at,
-        "gone": 0,
-    }
-    known = connection.execute(
-        select(channels).where(of_channel(channels, facts.key)).with_for_update()
-    ).mappings()
-    row = known.first()
-    if row is None:
-        connection.execute(
-            insert(channels).values(
-                address=facts.key.address,
-                epoch=facts.key.epoch,
-                client_key=facts.client_key,
-                close_delay=facts.close_delay,
-                signature=NO_SIGNATURE,
-                close_signature=b"",
-                booked=facts.redeemed,
-                **mirror,
-            )
-        )
-    else:
-        came_in = facts.redeemed - row["booked"]
-        if came_in > 0:
-            _book_income(connection, facts, came_in)
-            settled = facts.redeemed >= row["spent"]
-            mirror |= {
-                "booked": facts.redeemed,
-                "unredeemed_since": 0 if settled else facts.checked_at,
-            }
-        connection.execute(update(channels).where(of_channel(channels, facts.key)).values(mirror))
-    over = (channels.c.address == facts.key.address) & (channels.c.epoch != facts.key.epoch)
-    connection.execute(update(channels).where(over).values(gone=1))
-
-
-def _book_income(connection: Connection, facts: ChannelFacts, amount: int) -> None:
-    connection.execute(
-        insert(income).values(
-            address=facts.key.address, epoch=facts.key.epoch, at=facts.checked_at, amount=amount
-        )
-    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -90,16 +90,26 @@ class SettlementPolicy(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """Bounds on work: `requests` run at once, `waiting` stand in line."""
+    """Bounds on work: `requests` run at once (0: as many as the engine has rows), `waiting` stand in line."""
 
-    requests: Positive = 16
+    requests: Annotated[int, Meta(ge=0)] = 0
     waiting: Annotated[int, Meta(ge=0)] = 64
     connections: Positive = 1_024
-    handshakes: Positive = 32
+    handshakes: Positive = 256
     hellos_per_second: Seconds = 5.0
     hello_burst: Positive = 40
     trusted_proxy_header: str = ""
     drain_seconds: Seconds = 60.0
+
+
+class EngineSettings(_Section, frozen=True):
+    """How models run; see `backends.onnx`. `rows` is how many requests of a model run at once."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    allow_cpu: bool = False
+    threads: Positive | None = None
+    rows: Positive = 4
+    quantization: Literal["int8", "f16", "f32"] = "int8"
 
 
 class Overhead(_Section, frozen=True):
@@ -127,8 +137,14 @@ class Config(_Section, frozen=True):
     channels: ChannelTermsPolicy = field(default_factory=ChannelTermsPolicy)
     settlement: SettlementPolicy = field(default_factory=SettlementPolicy)
     limits: Limits = field(default_factory=Limits)
+    engine: EngineSettings = field(default_factory=EngineSettings)
     prompt_overhead: Overhead = field(default_factory=Overhead)
     database: str = ""
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests are served at once."""
+        return self.limits.requests or self.engine.rows * len(self.models)
 
     @property
     def network(self) -> int:

@@ -1,23 +1,24 @@
-"""One websocket and its encrypted session: frames in, tasks per stream, frames out with backpressure."""
+"""One connection: the handshake, a task per stream, timeouts, and the three ways it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed
 
 from cocoon_provider.admission import Client
+from cocoon_provider.failures import describe
+from cocoon_provider.inbox import ConnectionLostError, Inbox
 from cocoon_provider.limits import HandshakeGate
 from cocoon_provider.refusals import Refusal, internal_refusal, refusal_of
 from cocoon_provider.service import Service
-from cocoon_provider.serving import ConnectionLostError, Inbox
-from cocoon_sdk.errors import CocoonError
+from cocoon_provider.wire import Wire
+from cocoon_sdk.errors import CocoonError, WireCode
 from cocoon_sdk.protocol import messages
-from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, CLOSE_RATE
+from cocoon_sdk.protocol.constants import CLOSE_RATE, MAX_AGE
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
 from cocoon_sdk.protocol.messages import CloseReason
@@ -25,12 +26,11 @@ from cocoon_sdk.protocol.session import ServerSession
 
 log = logging.getLogger(__name__)
 
-WRITE_TIMEOUT = 30.0
+_BUSY_POLL = 1.0
 _NO_DEADLINE_POLL = 60.0
 _GOING_AWAY = 1001
-_NORMAL = 1000
 
-Answering = Callable[[], Awaitable[None]]
+Work = Callable[[Client], Awaitable[None]]
 
 
 class Connection:
@@ -44,75 +44,66 @@ class Connection:
         gate: HandshakeGate,
         clock: Callable[[], float],
     ) -> None:
-        self._socket = socket
         self._session = session
         self._service = service
         self._gate = gate
         self._clock = clock
+        self._wire = Wire(socket, session, self._lost)
         self._client: Client | None = None
+        self._ready_at = clock()
         self._inboxes: dict[int, Inbox] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._write_lock = asyncio.Lock()
-        self._lost = False
+        self._requests: set[asyncio.Task[None]] = set()
+        self._questions: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Serve until either side closes."""
         timer = asyncio.create_task(self._watch_deadlines(), name="cocoon-deadlines")
         try:
+            with self._gate.enter():
+                await self._shake_hands()
             await self._read()
-        except ConnectionClosed:
+        except ConnectionLostError:
             pass
-        except RemoteProtocolError as error:
-            await self._hang_up(error)
         except Refusal:
-            await self._socket.close(CLOSE_RATE)
+            await self._wire.hang_up(CLOSE_RATE)
+        except RemoteProtocolError as error:
+            log.info("connection ended: %s", error)
+            with contextlib.suppress(ConnectionLostError):
+                await self._wire.hang_up(error.close_code)
         finally:
-            self._lost = True
+            self._wire.lose()
             timer.cancel()
-            for inbox in self._inboxes.values():
-                inbox.cancel(lost=True)
-            await asyncio.gather(timer, *self._tasks, return_exceptions=True)
+            for question in self._questions:
+                question.cancel()
+            await asyncio.gather(timer, *self._questions, *self._requests, return_exceptions=True)
 
     async def go_away(self) -> None:
-        """Say CLOSE (going away) and end the connection; its streams have ended."""
-        try:
-            self._session.close(CloseReason.GOING_AWAY)
-            await self._flush()
-        except ConnectionLostError:
-            return
-        await self._socket.close(_GOING_AWAY)
+        """Say CLOSE (going away) and end the connection; its requests have ended."""
+        with contextlib.suppress(ConnectionLostError):
+            await self._wire.close(CloseReason.GOING_AWAY, _GOING_AWAY)
 
     async def drained(self) -> None:
-        """Wait until no stream is being served."""
-        while self._tasks:
-            await asyncio.wait(tuple(self._tasks))
+        """Wait until no request is being served."""
+        while self._requests:
+            await asyncio.wait(tuple(self._requests))
 
     # --- reading
 
+    async def _shake_hands(self) -> None:
+        while not self._session.ready:
+            message = await self._wire.receive()
+            async with self._gate.turn():
+                self._take(message)
+            await self._wire.flush()
+
     async def _read(self) -> None:
-        async with self._gate.enter():
-            while not self._session.ready:
-                self._take(await self._receive())
-                await self._flush_or_close()
-        while True:
-            closed = self._take(await self._receive())
-            await self._flush_or_close()
-            if closed:
-                await self._answer_close()
-                return
-
-    async def _receive(self) -> bytes:
-        """One whole message.
-
-        Raises:
-            RemoteProtocolError: text, or a message in several websocket frames.
-        """
-        fragments = [part async for part in self._socket.recv_streaming()]
-        if len(fragments) != 1 or not isinstance(fragments[0], bytes):
-            raise RemoteProtocolError(
-                "text and fragmented websocket messages are refused", CLOSE_PROTOCOL
-            )
-        return fragments[0]
+        while not self._take(await self._wire.receive()):
+            await self._wire.flush()
+        # The peer said CLOSE: it wants nothing more, and gets our CLOSE when its requests have ended.
+        for inbox in self._inboxes.values():
+            inbox.cancel()
+        await self.drained()
+        await self._wire.close(CloseReason.NORMAL)
 
     def _take(self, message: bytes) -> bool:
         """Feed the session; True when the peer has said CLOSE."""
@@ -121,6 +112,7 @@ class Connection:
             match event:
                 case HandshakeCompleted():
                     self._client = Client.of(event)
+                    self._ready_at = self._clock()
                 case MessageReceived():
                     self._dispatch(event)
                 case PeerClosed():
@@ -131,141 +123,94 @@ class Connection:
         inbox = self._inboxes.get(event.stream)
         match event.message:
             case messages.Request() as request:
-                self._start_request(event.stream, request, event)
+                self._start_request(event, request)
             case messages.Voucher() as voucher if inbox is not None:
                 inbox.put(voucher)
             case messages.Cancel() | messages.Error() if inbox is not None:
                 inbox.cancel()
             case messages.StateGet():
-                self._start(event.stream, self._service.state)
-            case messages.ReceiptGet() as question:
-                self._start(event.stream, lambda client: self._service.receipt(client, question))
-            case messages.CloseRequest() as question:
-                self._start(event.stream, lambda client: self._service.close(client, question))
+                self._start_question(event.stream, self._service.state)
+            case messages.ReceiptGet() as get:
+                self._start_question(event.stream, lambda c: self._service.receipt(c, get))
+            case messages.CloseRequest() as close:
+                self._start_question(event.stream, lambda c: self._service.close(c, close))
             case _:
                 pass  # ACKs, and frames that crossed our END
 
     # --- streams
 
-    def _start_request(
-        self, stream: int, request: messages.Request, event: MessageReceived
-    ) -> None:
+    def _start_request(self, event: MessageReceived, request: messages.Request) -> None:
+        stream = event.stream
         inbox = self._inboxes[stream] = Inbox()
+        if event.end:
+            inbox.cancel()
 
         async def send(message: messages.Message, *, end: bool = False) -> None:
-            await self._send(stream, message, end=end)
+            await self._wire.send(stream, message, end=end)
 
-        async def serve() -> None:
+        async def work(client: Client) -> None:
             try:
-                await self._service.serve(self._known(), request, event.body, inbox, send)
+                if self._clock() >= self._ready_at + MAX_AGE:
+                    raise Refusal(
+                        WireCode.DRAINING, "this session is an hour old; connect anew and ask again"
+                    )
+                await self._service.serve(client, request, event.body, inbox, send)
             finally:
                 self._inboxes.pop(stream, None)
 
-        if event.end:
-            inbox.cancel()
-        self._spawn(stream, serve)
+        self._spawn(self._requests, stream, work)
 
-    def _start(self, stream: int, answer: Callable[[Client], Awaitable[messages.Message]]) -> None:
-        async def reply() -> None:
-            await self._send(stream, await answer(self._known()), end=True)
+    def _start_question(
+        self, stream: int, answer: Callable[[Client], Awaitable[messages.Message]]
+    ) -> None:
+        async def work(client: Client) -> None:
+            await self._wire.send(stream, await answer(client), end=True)
 
-        self._spawn(stream, reply)
+        self._spawn(self._questions, stream, work)
 
-    def _spawn(self, stream: int, work: Answering) -> None:
+    def _spawn(self, group: set[asyncio.Task[None]], stream: int, work: Work) -> None:
         task = asyncio.create_task(self._guard(stream, work), name=f"cocoon-stream-{stream}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        group.add(task)
+        task.add_done_callback(group.discard)
 
-    async def _guard(self, stream: int, work: Answering) -> None:
+    async def _guard(self, stream: int, work: Work) -> None:
         """Turn whatever goes wrong on a stream into its ERROR frame."""
-        try:
-            try:
-                await work()
-            except Refusal as refusal:
-                await self._send(stream, refusal.frame(), end=True)
-            except CocoonError as error:
-                log.warning("stream failed: %s: %s", error.code, error)
-                await self._send(stream, refusal_of(error).frame(), end=True)
-        except ConnectionLostError:
-            pass
-        except LocalProtocolError:
-            log.exception("a stream could not be answered")
-            await self._socket.close(_NORMAL)
-        except Exception:
-            log.exception("a stream failed unexpectedly")
-            await self._fail(stream)
-
-    async def _fail(self, stream: int) -> None:
-        try:
-            await self._send(stream, internal_refusal().frame(), end=True)
-        except (ConnectionLostError, LocalProtocolError):
+        if self._client is None:  # the session gives no frames before the handshake
             return
-
-    def _known(self) -> Client:
-        if self._client is None:
-            raise RemoteProtocolError("a frame before the handshake")
-        return self._client
-
-    # --- writing
-
-    async def _send(self, stream: int, message: messages.Message, *, end: bool = False) -> None:
-        if self._lost:
-            raise ConnectionLostError
-        self._session.send(stream, message, end=end)
-        await self._flush()
-
-    async def _flush(self) -> None:
-        """Write what is queued, in order. A reader too slow for 30 s is cut off."""
-        async with self._write_lock:
-            for wire in self._session.outgoing():
-                try:
-                    async with asyncio.timeout(WRITE_TIMEOUT):
-                        await self._socket.send(wire)
-                except (ConnectionClosed, TimeoutError):
-                    self._lose()
-                    raise ConnectionLostError from None
-
-    async def _flush_or_close(self) -> None:
         try:
-            await self._flush()
+            await work(self._client)
+            return
         except ConnectionLostError:
-            raise RemoteProtocolError("the connection was lost", _NORMAL) from None
+            return
+        except Refusal as error:
+            refusal = error
+        except CocoonError as error:
+            log.warning("a stream failed: %s: %s", error.code, error)
+            refusal = refusal_of(error)
+        except Exception as error:  # noqa: BLE001 - the client gets an ERROR, the log its place
+            log.error("a stream failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            refusal = internal_refusal()
+        with contextlib.suppress(ConnectionLostError, LocalProtocolError):
+            await self._wire.send(stream, refusal.frame(), end=True)
 
-    def _lose(self) -> None:
-        self._lost = True
+    def _lost(self) -> None:
         for inbox in self._inboxes.values():
             inbox.cancel(lost=True)
-        transport: Any = self._socket.transport
-        transport.abort()
 
-    async def _answer_close(self) -> None:
-        """The peer said CLOSE: end its streams, say CLOSE too."""
-        for inbox in self._inboxes.values():
-            inbox.cancel()
-        await self.drained()
-        self._session.close(CloseReason.NORMAL)
-        await self._flush_or_close()
-        await self._socket.close(_NORMAL)
-
-    async def _hang_up(self, error: RemoteProtocolError) -> None:
-        log.info("connection ended: %s", error)
-        await self._socket.close(error.close_code)
+    # --- time
 
     async def _watch_deadlines(self) -> None:
         while True:
             deadline = self._session.deadline()
             delay = _NO_DEADLINE_POLL if deadline is None else deadline - self._clock()
             await asyncio.sleep(max(0.01, delay))
-            if self._tasks:
-                # A stream that waits in line or computes is not idle.
-                await asyncio.sleep(1.0)
+            if self._requests or self._questions:
+                await asyncio.sleep(_BUSY_POLL)  # a session at work is not idle
                 continue
             try:
                 self._session.on_timer()
             except RemoteProtocolError as error:
-                try:
-                    await self._flush()
-                except ConnectionLostError:
-                    return
-                await self._hang_up(error)
+                log.info("connection ended: %s", error)
+                with contextlib.suppress(ConnectionLostError):
+                    await self._wire.hang_up(error.close_code)
                 return

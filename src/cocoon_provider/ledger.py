@@ -7,17 +7,13 @@ Every function takes the lock of its channel first and leaves the books such tha
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, update
 
 from cocoon_provider import vouchers
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.tables import (
-    AUTHORISED,
-    DRAINING,
-    OPEN,
     ChannelKey,
     channels,
     locked_channel,
@@ -33,26 +29,6 @@ from cocoon_sdk.payments.meter import Counts, Price, cost
 from cocoon_sdk.protocol import messages
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
-    """What a stream starts with.
-
-    Attributes:
-        window: W at the start, nano: what the client has authorised before any METER.
-        first: The counts that the first step leads to.
-        response_hash: The hash of an empty answer.
-    """
-
-    request_id: bytes
-    request_hash: bytes
-    session_id: bytes
-    model_hash: bytes
-    price: Price
-    window: int
-    first: Counts
-    response_hash: bytes
-
-
 class Progress(NamedTuple):
     """The books after a METER: what is due, what `signed` should become, and the counts now paid for."""
 
@@ -61,91 +37,8 @@ class Progress(NamedTuple):
     granted: Counts | None
 
 
-class Ended(NamedTuple):
-    """A request that has its receipt already."""
-
-    raw: bytes
-
-
 ReceiptMaker = Callable[[Mapping[str, Any], int, int, int], bytes]
 """(stream row, price, spent after it, seq) to the signed 352 bytes."""
-
-
-def open_stream(
-    connection: Connection,
-    key: ChannelKey,
-    opening: Opening,
-    voucher: messages.Voucher | None,
-    instance: str,
-) -> Ended | None:
-    """Enter a stream with its first step reserved; or the receipt of the same request, ended before.
-
-    Raises:
-        Refusal: running already, same id with another body, closing, voucher refused, or not covered.
-    """
-    channel = locked_channel(connection, key)
-    ended = find_ended(connection, key, opening.request_id, opening.request_hash)
-    if ended is not None:
-        return ended
-    if stream_row(connection, key, opening.request_id) is not None:
-        raise Refusal(WireCode.DUPLICATE_REQUEST, "a request with this id is running already")
-    if channel["closing"] != OPEN or channel["close_at"] or channel["gone"]:
-        raise Refusal(
-            WireCode.CHANNEL_CLOSING,
-            "the channel is being closed; open another channel for new requests",
-        )
-    signed = _store_voucher(connection, key, channel, voucher)
-    committed, _ = open_totals(connection, key)
-    reserved = cost(opening.first, opening.price)
-    required = channel["spent"] + committed + reserved
-    if required > signed or reserved > opening.window:
-        raise Refusal(
-            WireCode.PAYMENT_REQUIRED,
-            f"the first step needs vouchers up to {required} nano, the highest here is {signed}",
-            required=required,
-            accepted=signed,
-        )
-    connection.execute(
-        insert(streams).values(
-            address=key.address,
-            epoch=key.epoch,
-            request_id=opening.request_id,
-            instance=instance,
-            session_id=opening.session_id,
-            request_hash=opening.request_hash,
-            model_hash=opening.model_hash,
-            price_prompt=opening.price.prompt,
-            price_cached=opening.price.cached,
-            price_completion=opening.price.completion,
-            response_hash=opening.response_hash,
-            reserved=reserved,
-            window_end=opening.window,
-            window=opening.window,
-        )
-    )
-    return None
-
-
-def find_ended(
-    connection: Connection, key: ChannelKey, request_id: bytes, request_hash: bytes
-) -> Ended | None:
-    """The receipt of this request if it has ended.
-
-    Raises:
-        Refusal: `duplicate_request`: the id was used for another request.
-    """
-    query = select(receipts.c.request_hash, receipts.c.raw).where(
-        of_channel(receipts, key), receipts.c.request_id == request_id
-    )
-    row = connection.execute(query).first()
-    if row is None:
-        return None
-    if row.request_hash != request_hash:
-        raise Refusal(
-            WireCode.DUPLICATE_REQUEST,
-            "this request id was used for another request; draw 16 fresh random bytes",
-        )
-    return Ended(row.raw)
 
 
 def take_voucher(
@@ -163,7 +56,7 @@ def take_voucher(
         Refusal: wrong epoch, closing, above the funds, or an acknowledged due above what was METERed.
     """
     channel = locked_channel(connection, key)
-    _store_voucher(connection, key, channel, voucher)
+    vouchers.store_voucher(connection, key, channel, voucher)
     row = stream_row(connection, key, request_id)
     if row is None:
         return
@@ -287,70 +180,3 @@ def _set_stream(
         .where(of_channel(streams, key), streams.c.request_id == request_id)
         .values(values)
     )
-
-
-def _store_voucher(
-    connection: Connection,
-    key: ChannelKey,
-    channel: RowMapping,
-    voucher: messages.Voucher | None,
-) -> int:
-    """Keep the voucher if it is the highest; the highest amount after it.
-
-    Connections overtake each other, so a lower one is no error and changes nothing.
-    """
-    signed = int(channel["signed"])
-    if voucher is None:
-        return signed
-    vouchers.check_epoch(voucher.epoch, channel)
-    if voucher.cumulative <= signed:
-        return signed
-    vouchers.check_state(voucher, channel)
-    connection.execute(
-        update(channels)
-        .where(of_channel(channels, key))
-        .values(signed=voucher.cumulative, signature=voucher.signature)
-    )
-    return voucher.cumulative
-
-
-def set_draining(connection: Connection, key: ChannelKey, epoch: int) -> bytes | None:
-    """Refuse new requests from now on; the signature of an authorisation given before, if any.
-
-    Raises:
-        Refusal: unknown channel, or another epoch.
-    """
-    channel = locked_channel(connection, key)
-    vouchers.check_epoch(epoch, channel)
-    if channel["closing"] == AUTHORISED:
-        return bytes(channel["close_signature"])
-    _set_channel(connection, key, closing=DRAINING)
-    return None
-
-
-def authorise_close(
-    connection: Connection, key: ChannelKey, sign: Callable[[int], bytes]
-) -> tuple[int, bytes] | None:
-    """Sign `final = spent` once no stream is open; None while one is.
-
-    Never another `final`: from here on vouchers of this epoch are refused, so `spent` stays.
-    """
-    channel = locked_channel(connection, key)
-    final = int(channel["spent"])
-    if channel["closing"] == AUTHORISED:
-        return final, bytes(channel["close_signature"])
-    if connection.execute(select(streams.c.request_id).where(of_channel(streams, key))).first():
-        return None
-    signature = sign(final)
-    _set_channel(connection, key, closing=AUTHORISED, close_signature=signature)
-    return final, signature
-
-
-def reopen(connection: Connection, key: ChannelKey) -> None:
-    """Take new requests again: the close was asked for but not authorised."""
-    if locked_channel(connection, key)["closing"] == DRAINING:
-        _set_channel(connection, key, closing=OPEN)
-
-
-def _set_channel(connection: Connection, key: ChannelKey, **values: object) -> None:
-    connection.execute(update(channels).where(of_channel(channels, key)).values(values))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
 from cocoon_provider.refusals import Refusal
@@ -49,31 +49,42 @@ class AddressLimiter:
 
 
 class HandshakeGate:
-    """At most `active` handshakes do public-key work at once; at most `waiting` stand in line."""
+    """A cap on handshakes in progress, and one line for their public-key work.
 
-    def __init__(self, *, active: int, waiting: int) -> None:
-        self._slots = asyncio.Semaphore(active)
-        self._waiting = waiting
-        self._queued = 0
+    Slow peers hold a place until the handshake times out, but never the line.
+    """
 
-    @asynccontextmanager
-    async def enter(self) -> AsyncIterator[None]:
-        """Hold one slot.
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._line = asyncio.Lock()
+        self._inside = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether another connection would be refused."""
+        return self._inside >= self._limit
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place until the peer is known.
 
         Raises:
-            Refusal: `overloaded`, the line is full.
+            Refusal: `overloaded`, all places are taken.
         """
-        if self._queued >= self._waiting:
-            raise Refusal(WireCode.OVERLOADED, "too many handshakes are waiting")
-        self._queued += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self._queued -= 1
+        if self.full:
+            raise Refusal(WireCode.OVERLOADED, "too many handshakes are in progress")
+        self._inside += 1
         try:
             yield
         finally:
-            self._slots.release()
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait in line for one piece of public-key work; established sessions run in between."""
+        async with self._line:
+            await asyncio.sleep(0)
+            yield
 
 
 class RequestLine:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
+from sqlalchemy import RowMapping
+
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.registration import (
     ChannelFacts,
     ChannelPolicy,
+    StaleStateError,
     check_acceptable,
     read_channel,
 )
 from cocoon_provider.tables import ChannelKey
 from cocoon_sdk.errors import ChainError, WireCode
+from cocoon_sdk.payments.voucher import redeemable_limit
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import ChainClient
 
 MAX_LOCKS = 4_096
+_REREAD_SECONDS = 3.0  # between readings that vouchers beyond the known funds ask for
 _STALE_SHARE = 4  # a mirror older than this part of the close delay is not served from
 
 
@@ -51,25 +56,14 @@ class ChannelMirror:
         """
         async with self._lock(address.raw):
             row = await self._book.latest(address.raw)
-            now = self._book.clock()
-            fresh = row is not None and not row["gone"] and now - row["checked_at"] < self._ttl
-            if row is not None and cover is not None:
-                fresh = fresh and cover <= row["redeemed"] + row["balance"]
-            if row is not None and fresh:
-                key, owner = ChannelKey(row["address"], row["epoch"]), row["client_key"]
+            if row is None or row["gone"]:
+                facts = await self._first_look(address)
+                key, owner = facts.key, facts.client_key
             else:
-                facts = await self._renew(address, known=row is not None and not row["gone"])
-                if facts is None:
-                    if row is None or now - row["checked_at"] > row["close_delay"] / _STALE_SHARE:
-                        raise Refusal(
-                            WireCode.INTERNAL,
-                            "the chain cannot be reached, so the channel cannot be checked; "
-                            "try again later",
-                            retry_after_ms=15_000,
-                        )
-                    key, owner = ChannelKey(row["address"], row["epoch"]), row["client_key"]
-                else:
-                    key, owner = facts.key, facts.client_key
+                if self._must_read(row, cover):
+                    await self._look_again(address, row)
+                    row = await self._book.latest(address.raw) or row
+                key, owner = ChannelKey(row["address"], row["epoch"]), bytes(row["client_key"])
         if owner != client_key:
             raise Refusal(
                 WireCode.CHANNEL_UNKNOWN,
@@ -92,23 +86,38 @@ class ChannelMirror:
         await self._book.register(facts)
         return facts
 
-    async def _renew(self, address: Address, *, known: bool) -> ChannelFacts | None:
-        """Read a channel; None where the chain is down and an older state may do."""
+    def _must_read(self, row: RowMapping, cover: int | None) -> bool:
+        age = self._book.clock() - row["checked_at"]
+        if age >= self._ttl:
+            return True
+        short = cover is not None and cover > redeemable_limit(
+            balance=row["balance"], redeemed=row["redeemed"]
+        )
+        return short and age >= _REREAD_SECONDS
+
+    async def _first_look(self, address: Address) -> ChannelFacts:
         try:
-            if known:
-                facts = await self.refresh(address)
-                if facts is None:
-                    raise Refusal(
-                        WireCode.CHANNEL_UNKNOWN, "the channel was closed; open another one"
-                    )
-                return facts
             state = await self._chain.get_account(address)
-            facts = read_channel(state, self._policy, now=int(self._book.clock()))
-            check_acceptable(facts, self._policy)
-            await self._book.register(facts)
-        except ChainError:
-            return None
+        except ChainError as error:
+            raise _unreachable() from error
+        facts = read_channel(state, self._policy, now=int(self._book.clock()))
+        check_acceptable(facts, self._policy)
+        await self._book.register(facts)
         return facts
+
+    async def _look_again(self, address: Address, row: RowMapping) -> None:
+        """Renew the mirror; while the chain is down or lags, serve on from a mirror not too old."""
+        try:
+            facts = await self.refresh(address)
+        except (ChainError, StaleStateError) as error:
+            age = self._book.clock() - row["checked_at"]
+            if age > row["close_delay"] / _STALE_SHARE:
+                raise _unreachable() from error
+            return
+        if facts is None:
+            raise Refusal(
+                WireCode.CHANNEL_UNKNOWN, "the channel was closed on chain; open another one"
+            )
 
     def _lock(self, address: str) -> asyncio.Lock:
         lock = self._locks.pop(address, None) or asyncio.Lock()
@@ -119,3 +128,11 @@ class ChannelMirror:
                 break
             self._locks.popitem(last=False)
         return lock
+
+
+def _unreachable() -> Refusal:
+    return Refusal(
+        WireCode.INTERNAL,
+        "the chain cannot be reached, so the channel cannot be checked; try again later",
+        retry_after_ms=15_000,
+    )

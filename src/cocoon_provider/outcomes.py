@@ -19,13 +19,16 @@ MAX_TOTAL_BYTES = 64 * 1024 * 1024
 MAX_OUTCOMES = 50_000
 _OVERHEAD = 1_024
 
+_Key = tuple[bytes, bytes]
+
 
 @dataclass(slots=True)
 class Outcome:
     """One request: its hash, the frames of its answer while they fit, its receipt once it ended."""
 
+    key: _Key
     request_hash: bytes
-    at: float
+    ended_at: float = 0.0
     frames: list[Delta | Result] = field(default_factory=list)
     size: int = _OVERHEAD
     complete: bool = True
@@ -37,17 +40,19 @@ class Outcomes:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: OrderedDict[tuple[bytes, bytes], Outcome] = OrderedDict()
+        self._running: dict[_Key, Outcome] = {}
+        self._ended: OrderedDict[_Key, Outcome] = OrderedDict()  # the oldest first
         self._size = 0
 
     def find(self, client: bytes, request_id: bytes, request_hash: bytes) -> Outcome | None:
-        """The outcome of the same request; None if it is new.
+        """The outcome of the same request, ended before; None if it is new.
 
         Raises:
             Refusal: `duplicate_request`: running now, or the id was used for another request.
         """
         self._expire()
-        outcome = self._kept.get((client, request_id))
+        key = client, request_id
+        outcome = self._ended.get(key) or self._running.get(key)
         if outcome is None:
             return None
         if outcome.request_hash != request_hash:
@@ -65,40 +70,37 @@ class Outcomes:
 
     def begin(self, client: bytes, request_id: bytes, request_hash: bytes) -> Outcome:
         """Note a request that starts now."""
-        outcome = Outcome(request_hash, self._clock())
-        self._kept[client, request_id] = outcome
-        self._size += outcome.size
+        outcome = self._running[client, request_id] = Outcome((client, request_id), request_hash)
         return outcome
 
     def add(self, outcome: Outcome, frame: Delta | Result, size: int) -> None:
         """Keep a frame of the answer, unless the answer has become too long to keep."""
         if not outcome.complete:
             return
-        if outcome.size + size > MAX_ANSWER_BYTES:
-            self._size -= outcome.size - _OVERHEAD
-            outcome.frames, outcome.size, outcome.complete = [], _OVERHEAD, False
-            return
-        outcome.frames.append(frame)
         outcome.size += size
-        self._size += size
+        outcome.frames.append(frame)
+        if outcome.size > MAX_ANSWER_BYTES:
+            outcome.frames, outcome.size, outcome.complete = [], _OVERHEAD, False
 
     def end(self, outcome: Outcome, receipt: bytes) -> None:
         """The request has its receipt; it is kept from now on."""
+        self._running.pop(outcome.key, None)
         outcome.receipt = Receipt(receipt)
-        outcome.at = self._clock()
+        outcome.ended_at = self._clock()
+        self._ended[outcome.key] = outcome
+        self._size += outcome.size
+        self._expire()
 
-    def forget(self, client: bytes, request_id: bytes) -> None:
+    def forget(self, outcome: Outcome) -> None:
         """Drop a request that was refused: it may be tried again under the same id."""
-        outcome = self._kept.pop((client, request_id), None)
-        if outcome is not None:
-            self._size -= outcome.size
+        self._running.pop(outcome.key, None)
 
     def _expire(self) -> None:
         horizon = self._clock() - KEEP_SECONDS
-        for key, outcome in list(self._kept.items()):
-            crowded = self._size > MAX_TOTAL_BYTES or len(self._kept) > MAX_OUTCOMES
-            if outcome.receipt is None:
-                continue
-            if outcome.at > horizon and not crowded:
-                break
-            self.forget(*key)
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            crowded = self._size > MAX_TOTAL_BYTES or len(self._ended) > MAX_OUTCOMES
+            if oldest.ended_at > horizon and not crowded:
+                return
+            del self._ended[oldest.key]
+            self._size -= oldest.size

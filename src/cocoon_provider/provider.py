@@ -141,7 +141,7 @@ class Provider:
             prices=PriceList(self._prices),
             book=book,
             mirror=self._books.mirror,
-            line=RequestLine(active=config.limits.requests, waiting=config.limits.waiting),
+            line=RequestLine(active=config.concurrency, waiting=config.limits.waiting),
             outcomes=outcomes,
             window_tokens=config.channels.window,
             clock=time.time,

@@ -57,15 +57,20 @@ class ChannelFacts:
         return max(0, self.balance - RENT_RESERVE)
 
 
+class StaleStateError(Refusal):
+    """The chain API lags behind; what it says proves nothing about now."""
+
+
 def read_channel(state: AccountState, policy: ChannelPolicy, *, now: int) -> ChannelFacts:
     """The facts of an open channel of ours.
 
     Raises:
+        StaleStateError: the state is too old to trust a deposit or an open channel on.
         Refusal: `channel_unknown`, naming the check that failed.
     """
     if now - state.block_time > policy.max_state_age:
-        raise Refusal(
-            WireCode.CHANNEL_UNKNOWN,
+        raise StaleStateError(
+            WireCode.INTERNAL,
             f"the chain API's newest state is {now - state.block_time} s old; try again later",
             retry_after_ms=10_000,
         )

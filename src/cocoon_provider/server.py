@@ -56,7 +56,7 @@ class Server:
         self._limits = limits
         self._max_request_bytes = max_request_bytes
         self._clock = clock
-        self._gate = HandshakeGate(active=limits.handshakes, waiting=4 * limits.handshakes)
+        self._gate = HandshakeGate(limits.handshakes)
         self._addresses = AddressLimiter(
             per_second=limits.hellos_per_second, burst=limits.hello_burst, clock=clock
         )
@@ -130,7 +130,8 @@ class Server:
         if not self._addresses.allow(self._address(socket, request)):
             return too_many()
         page = self._pages.answer(request)
-        if page is None and len(self._connections) >= self._limits.connections:
+        crowded = len(self._connections) >= self._limits.connections or self._gate.full
+        if page is None and crowded:
             return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return page
 

@@ -8,8 +8,9 @@ from cocoon_provider.admission import Admission, Admitted, Client, Replay
 from cocoon_provider.answer import Answer
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.closing import CooperativeClose
+from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
-from cocoon_provider.serving import Inbox, Send, Serving
+from cocoon_provider.serving import Serving
 from cocoon_sdk.protocol import messages
 
 
@@ -46,9 +47,16 @@ class Service:
                 await send(frame)
             await send(admitted.receipt, end=True)
             return
-        raw = await self._run(admitted, inbox, send)
-        self._admission.conclude(client, request, admitted.outcome, raw)
-        if raw is not None and not inbox.lost:
+        try:
+            raw = await self._run(admitted, inbox, send)
+        except BaseException:
+            self._outcomes.forget(admitted.outcome)
+            raise
+        if raw is None:
+            self._outcomes.forget(admitted.outcome)
+            return
+        self._outcomes.end(admitted.outcome, raw)
+        if not inbox.lost:
             await send(messages.Receipt(raw), end=True)
 
     async def _run(self, admitted: Admitted, inbox: Inbox, send: Send) -> bytes | None:

@@ -1,25 +1,22 @@
-"""The loop that serves one request: grant what is paid, deliver, meter, end with a receipt.
-
-A step is a prompt step of 2,048 tokens or 16 completion tokens. Where the window allows, two steps are
-reserved at once, so that the backend works on one while the commit of the other is under way.
-"""
+"""The loop that serves one request: grant what is paid, deliver, meter, end with a receipt."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable
 
 from cocoon_provider.answer import Answer
-from cocoon_provider.backends.base import Event, Finished, Generation, Piece, Prefilled
+from cocoon_provider.backends.base import Finished, Generation, Piece, Prefilled
 from cocoon_provider.billing import Billing
+from cocoon_provider.failures import describe
+from cocoon_provider.feed import Feed
+from cocoon_provider.inbox import ConnectionLostError, Inbox, Send
 from cocoon_provider.limits import Place
 from cocoon_provider.refusals import Refusal, internal_refusal, refusal_of
-from cocoon_sdk.errors import CocoonError, ProviderInternalError, WireCode
-from cocoon_sdk.payments.meter import COMPLETION_STEP, PROMPT_STEP, Counts
+from cocoon_provider.steps import first_step, next_steps
+from cocoon_sdk.errors import CocoonError, WireCode
+from cocoon_sdk.payments.meter import COMPLETION_STEP, Counts
 from cocoon_sdk.payments.receipt import FinishReason
 from cocoon_sdk.protocol import messages
 
@@ -29,53 +26,6 @@ VOUCHER_TIMEOUT = 10.0
 QUEUE_INTERVAL = 5.0
 _STALL_SECONDS = 0.1
 _POLL_SECONDS = 1.0
-_STOP_SECONDS = 5.0
-
-
-class Send(Protocol):
-    """Sends one message on the request's stream."""
-
-    def __call__(self, message: messages.Message, *, end: bool = False) -> Awaitable[None]:
-        """Write it, waiting for a slow reader.
-
-        Raises:
-            ConnectionLostError: the connection is gone.
-        """
-
-
-class ConnectionLostError(Exception):
-    """The client cannot be reached any more; what was delivered stays billed."""
-
-
-@dataclass(slots=True)
-class Inbox:
-    """What the client sends on a stream after its REQUEST, and the event that tells of it."""
-
-    vouchers: deque[messages.Voucher] = field(default_factory=deque)
-    cancelled: bool = False
-    lost: bool = False
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def put(self, voucher: messages.Voucher) -> None:
-        """A VOUCHER arrived."""
-        self.vouchers.append(voucher)
-        self.wake.set()
-
-    def cancel(self, *, lost: bool = False) -> None:
-        """A CANCEL arrived, or the connection is gone."""
-        self.cancelled = True
-        self.lost = self.lost or lost
-        self.wake.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the client wants no more."""
-        return self.cancelled or self.lost
-
-
-def first_step(prompt_tokens: int) -> Counts:
-    """The counts after the first prompt step, at the full prompt price."""
-    return Counts(prompt=min(PROMPT_STEP, prompt_tokens))
 
 
 class Serving:
@@ -99,15 +49,13 @@ class Serving:
         self._place = place
         self._send = send
         self._clock = clock
-        self._events: deque[Event] = deque()
-        self._failure: CocoonError | None = None
-        self._ended = False
         self._counts = Counts()
         self._metered = Counts()
         self._granted = first_step(generation.prompt_tokens)
         self._unpaid_since: float | None = None
         self._quiet_since = clock()
         self._finished: Finished | None = None
+        self._feed = Feed(generation, inbox.wake)
 
     async def run(self) -> bytes | None:
         """Serve. The receipt; None where nothing was billed and an ERROR ended the stream.
@@ -116,7 +64,6 @@ class Serving:
         """
         refusal: Refusal | None = None
         reason = FinishReason.ERROR
-        pump = asyncio.create_task(self._pump(), name="cocoon-generation")
         try:
             with self._billing.listening(self._inbox.wake):
                 await self._wait_in_line()
@@ -129,12 +76,12 @@ class Serving:
             log.warning("a request failed: %s", error.code)
             refusal = refusal_of(error)
         except asyncio.CancelledError:
-            await asyncio.shield(self._stop(pump))
+            await asyncio.shield(self._stop())
             raise
-        except Exception:
-            log.exception("a request failed unexpectedly")
+        except Exception as error:  # noqa: BLE001 - the client gets an ERROR, the log its place
+            log.error("a request failed unexpectedly: %s", describe(error))  # noqa: TRY400
             refusal = internal_refusal()
-        await self._stop(pump)
+        await self._stop()
         return await self._conclude(reason, refusal)
 
     async def _conclude(self, reason: FinishReason, refusal: Refusal | None) -> bytes | None:
@@ -190,10 +137,10 @@ class Serving:
             self._count_delivered()
             if self._finished is not None:
                 return await self._complete(self._finished)
-            if self._ended and not self._events:
+            if self._feed.ended and not self._feed.events:
                 await self._answer.flush()
                 self._count_delivered()
-                raise self._failure or ProviderInternalError("the backend stopped half-way")
+                raise self._feed.failure()
             if self._meter_due():
                 await self._answer.flush()
                 self._count_delivered()
@@ -201,7 +148,7 @@ class Serving:
             elif self._unpaid_since is not None:
                 await self._meter()
             self._check_paid()
-            if not self._events and not self._inbox.vouchers:
+            if not self._feed.events and not self._inbox.vouchers:
                 await self._sleep()
 
     async def _complete(self, finished: Finished) -> FinishReason:
@@ -215,10 +162,10 @@ class Serving:
 
     def _absorb(self) -> None:
         """Take what the backend has produced."""
-        if self._events:
+        if self._feed.events:
             self._quiet_since = self._clock()
-        while self._events:
-            event = self._events.popleft()
+        while self._feed.events:
+            event = self._feed.events.popleft()
             match event:
                 case Prefilled(prompt=prompt, cached=cached):
                     self._counts = self._counts._replace(prompt=prompt, cached=cached)
@@ -250,7 +197,7 @@ class Serving:
     async def _meter(self) -> None:
         """Make the due durable, reserve the next step, tell the client, let the backend go on."""
         counts, digest = self._counts, self._answer.digest
-        progress = await self._billing.advance(counts, digest, self._targets(counts))
+        progress = await self._billing.advance(counts, digest, next_steps(counts, self._generation))
         news, self._metered = counts != self._metered, counts
         if news and self._billing.metered:
             await self._send(
@@ -268,15 +215,6 @@ class Serving:
             self._grant(progress.granted)
         elif self._unpaid_since is None and not self._at_end(counts):
             self._unpaid_since = self._clock()
-
-    def _targets(self, counts: Counts) -> list[Counts]:
-        """The next steps worth reserving, the longest first."""
-        left = self._generation.prompt_tokens - counts.prefilled
-        if left > 0:
-            return [counts.advance(prompt=min(PROMPT_STEP, left))]
-        tokens = self._generation.max_tokens - counts.completion
-        steps = dict.fromkeys(min(size * COMPLETION_STEP, tokens) for size in (2, 1))
-        return [counts.advance(completion=step) for step in steps if step > 0]
 
     def _at_end(self, counts: Counts) -> bool:
         return counts.completion >= self._generation.max_tokens
@@ -314,25 +252,6 @@ class Serving:
         except TimeoutError:
             return
 
-    async def _pump(self) -> None:
-        """Move the backend's events here; its failure too."""
-        try:
-            async for event in self._generation:
-                self._events.append(event)
-                self._inbox.wake.set()
-        except CocoonError as error:
-            self._failure = error
-        except Exception:
-            log.exception("the backend failed unexpectedly")
-        finally:
-            self._ended = True
-            self._inbox.wake.set()
-
-    async def _stop(self, pump: asyncio.Task[None]) -> None:
-        """End the backend's work; an idle generation ends by being cancelled."""
-        self._generation.cancel()
+    async def _stop(self) -> None:
         self._place.leave()
-        done, _ = await asyncio.wait((pump,), timeout=_STOP_SECONDS)
-        if not done:
-            pump.cancel()
-            await asyncio.wait((pump,))
+        await self._feed.stop()

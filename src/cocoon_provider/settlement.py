@@ -17,6 +17,7 @@ from cocoon_sdk.errors import ChainError, CocoonError, InsufficientFundsError
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import ChainClient
 from cocoon_sdk.ton.contract.channel import ATTACHED, redeem_body, voucher_cell
+from cocoon_sdk.ton.fees import estimate
 from cocoon_sdk.ton.wallet import OutMessage, Wallet
 
 log = logging.getLogger(__name__)
@@ -76,8 +77,11 @@ class Settlement:
 
     async def refresh(self) -> None:
         """Read every channel that holds a voucher worth something, to notice closes in time."""
-        for address in await self._book.database.run(_owing):
+        owing = await self._book.database.run(_owing)
+        for address in owing:
             await self._refresh(address)
+        if owing:
+            await self._check_wallet()
 
     async def redeem(self, *, everything: bool = False) -> int:
         """Redeem what is due; what came in, in nano.
@@ -96,6 +100,17 @@ class Settlement:
                     await self._redeem_batch(claims[start : start + MAX_BATCH])
                     for start in range(0, len(claims), MAX_BATCH)
                 ]
+            )
+
+    async def _check_wallet(self) -> None:
+        """Say in time that the wallet cannot pay for a redeem any more."""
+        balance = (await self._chain.get_account(self._wallet.address)).balance
+        if balance < ATTACHED + estimate(()):
+            log.error(
+                "ALARM: the wallet %s holds %d nano and cannot attach %d to redeem; send it coins",
+                self._wallet.address,
+                balance,
+                ATTACHED,
             )
 
     async def _redeem_batch(self, batch: Sequence[Claim]) -> int:

@@ -5,10 +5,10 @@ A voucher arrives as fields; the cell is rebuilt from them, never parsed from th
 
 from __future__ import annotations
 
-from sqlalchemy import RowMapping
+from sqlalchemy import Connection, RowMapping, update
 
 from cocoon_provider.refusals import Refusal
-from cocoon_provider.tables import AUTHORISED
+from cocoon_provider.tables import AUTHORISED, ChannelKey, channels, of_channel
 from cocoon_sdk.errors import WireCode
 from cocoon_sdk.payments.voucher import Voucher, redeemable_limit, verify_voucher
 from cocoon_sdk.protocol import messages
@@ -73,3 +73,28 @@ def check_epoch(epoch: int, channel: RowMapping) -> None:
             f"the voucher is for epoch {epoch}, the channel is in epoch {channel['epoch']}; "
             "read the channel from the chain",
         )
+
+
+def store_voucher(
+    connection: Connection,
+    key: ChannelKey,
+    channel: RowMapping,
+    voucher: messages.Voucher | None,
+) -> int:
+    """Keep the voucher if it is the highest; the highest amount after it.
+
+    Connections overtake each other, so a lower one is no error and changes nothing.
+    """
+    signed = int(channel["signed"])
+    if voucher is None:
+        return signed
+    check_epoch(voucher.epoch, channel)
+    if voucher.cumulative <= signed:
+        return signed
+    check_state(voucher, channel)
+    connection.execute(
+        update(channels)
+        .where(of_channel(channels, key))
+        .values(signed=voucher.cumulative, signature=voucher.signature)
+    )
+    return voucher.cumulative

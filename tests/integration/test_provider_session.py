@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cocoon_sdk.payments.meter import cost
-from cocoon_sdk.payments.receipt import FinishReason, ResponseHash, request_hash
+from cocoon_sdk.payments.receipt import FinishReason, ResponseHash
 from cocoon_sdk.protocol import messages
-from cocoon_sdk.protocol.messages import encode_body, frame_type
+from cocoon_sdk.protocol.messages import frame_type
 from tests.provider_world import PRICE, RawClient, build_world, buy, request, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
@@ -35,5 +35,7 @@ async def test_a_paid_answer_is_delivered_metered_and_receipted(tmp_path: Path) 
             assert len(outcome.meters) >= len(text) // 32
             assert all(len(event.body) <= 246 for event in outcome.frames)
             results = [e.message for e in outcome.frames if isinstance(e.message, messages.Result)]
-            assert [(r.kind, r.data) for r in results] == [("finish", {"choice": 0, "reason": "stop"})]
+            assert [(r.kind, r.data) for r in results] == [
+                ("finish", {"choice": 0, "reason": "stop"})
+            ]
             assert receipt.session_id == client.session.session_id

@@ -80,6 +80,15 @@ def make_backend(config: Config) -> Backend:
 
         return EchoBackend(tuple(config.models))
     from cocoon_provider.backends.onnx import OnnxBackend
+    from cocoon_provider.engine.device import choose_device, preferred_act
     from cocoon_provider.models.store import ensure_model
 
-    return OnnxBackend([ensure_model(name) for name in config.models])
+    engine = config.engine
+    act = preferred_act(choose_device(engine.device))
+    return OnnxBackend(
+        [ensure_model(name, quantization=engine.quantization, act=act) for name in config.models],
+        device=engine.device,
+        threads=engine.threads,
+        rows=engine.rows,
+        allow_cpu=engine.allow_cpu,
+    )

@@ -50,7 +50,7 @@ def describe(
         close_delay=max(PREFERRED_CLOSE_DELAY, config.channels.min_close_delay),
         window=config.channels.window,
         region=config.region,
-        limits={"requests": config.limits.requests, "waiting": config.limits.waiting},
+        limits={"requests": config.concurrency, "waiting": config.limits.waiting},
         prompt_overhead=PromptOverhead(
             base=config.prompt_overhead.base, per_message=config.prompt_overhead.per_message
         ),

@@ -48,8 +48,10 @@ async def serve(home: Home, config: Config, announce: Announce) -> None:
         )
         await stopping.wait()
     finally:
-        await provider.stop()
-        await books.aclose()
+        try:
+            await provider.stop()
+        finally:
+            await books.aclose()
 
 
 def _stop_on_signals() -> asyncio.Event:

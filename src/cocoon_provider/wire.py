@@ -1,0 +1,102 @@
+"""A session on its websocket: whole messages in, records out in order, slow readers cut off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
+
+from cocoon_provider.inbox import ConnectionLostError
+from cocoon_sdk.protocol import messages
+from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL
+from cocoon_sdk.protocol.errors import RemoteProtocolError
+from cocoon_sdk.protocol.messages import CloseReason
+from cocoon_sdk.protocol.session import ServerSession
+
+WRITE_TIMEOUT = 30.0
+
+
+class Wire:
+    """Reads and writes for one connection.
+
+    Args:
+        on_lost: Called once, when the peer can no longer be reached.
+    """
+
+    def __init__(
+        self, socket: ServerConnection, session: ServerSession, on_lost: Callable[[], None]
+    ) -> None:
+        self._socket = socket
+        self._session = session
+        self._on_lost = on_lost
+        self._lock = asyncio.Lock()
+        self._lost = False
+        self._sealed: deque[bytes] = deque()
+
+    async def receive(self) -> bytes:
+        """One whole message.
+
+        Raises:
+            RemoteProtocolError: text, or a message in several websocket frames.
+            ConnectionLostError: the connection ended.
+        """
+        try:
+            fragments = [part async for part in self._socket.recv_streaming()]
+        except ConnectionClosed:
+            self.lose()
+            raise ConnectionLostError from None
+        if len(fragments) != 1 or not isinstance(fragments[0], bytes):
+            raise RemoteProtocolError(
+                "text and fragmented websocket messages are refused", CLOSE_PROTOCOL
+            )
+        return fragments[0]
+
+    async def send(self, stream: int, message: messages.Message, *, end: bool = False) -> None:
+        """Seal and write one message.
+
+        Raises:
+            ConnectionLostError: the connection ended, or the peer did not read for 30 s.
+            LocalProtocolError: the protocol forbids it here and now.
+        """
+        if self._lost:
+            raise ConnectionLostError
+        self._session.send(stream, message, end=end)
+        await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is queued, in the order in which it was sealed.
+
+        Raises:
+            ConnectionLostError: as in `send`.
+        """
+        async with self._lock:
+            # What a cancelled writer leaves behind waits for the next one: a gap would end the session.
+            self._sealed.extend(self._session.outgoing())
+            while self._sealed:
+                try:
+                    async with asyncio.timeout(WRITE_TIMEOUT):
+                        await self._socket.send(self._sealed.popleft())
+                except (ConnectionClosed, TimeoutError):
+                    self.lose()
+                    raise ConnectionLostError from None
+
+    async def close(self, reason: CloseReason, code: int = 1000) -> None:
+        """Say CLOSE and end the websocket."""
+        self._session.close(reason)
+        await self.flush()
+        await self._socket.close(code)
+
+    async def hang_up(self, code: int) -> None:
+        """Write what is left and end the websocket without a word."""
+        await self.flush()
+        await self._socket.close(code)
+
+    def lose(self) -> None:
+        """The peer is gone: nothing is written any more."""
+        if not self._lost:
+            self._lost = True
+            self._socket.transport.abort()
+            self._on_lost()
