@@ -122,6 +122,11 @@ class Connection:
         return self._failure is None and self._session.ready and not self._session.aged
 
     @property
+    def over(self) -> bool:
+        """Whether nobody can use this any more: it failed, or aged with no stream left."""
+        return self._failure is not None or (not self.usable and self.open_streams == 0)
+
+    @property
     def open_streams(self) -> int:
         """How many streams are in use."""
         return self._session.open_streams

@@ -27,7 +27,7 @@ class Pool:
             for connection in list(live):
                 if connection.usable and connection.open_streams < MAX_STREAMS:
                     return connection, True
-                if not connection.usable and connection.open_streams == 0:
+                if connection.over:
                     live.remove(connection)
                     await connection.close()
             connection = await open_connection(peer, limit=limit, padding=self._padding)

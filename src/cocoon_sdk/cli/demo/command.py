@@ -86,6 +86,8 @@ class _Visit:
         self._temperature = temperature
         self._suite = 0
         self._first_token_ms = 0.0
+        self._first_token_at = 0.0
+        self._receipt_at = 0.0
         self._frames = 0
         self._bytes = 0
 
@@ -94,16 +96,14 @@ class _Visit:
         before = await scene.fund(_say)
         await scene.open_channel(_say)
         _say(f"asking: {self._prompt}")
-        started = time.perf_counter()
         async with scene.client(self._on_event) as client:
             completion = await self._ask(client)
-        elapsed = time.perf_counter() - started
         provider_before = (await scene.balances()).provider
         _say("the provider redeems its voucher")
         redeemed = await asyncio.to_thread(scene.redeem)
         after = await scene.balances()
         result = DemoResult(
-            **self._measured(completion, elapsed),
+            **self._measured(completion),
             paid_nano=completion.usage.cost_nano,
             redeemed_nano=redeemed,
             provider_balance_before_nano=provider_before,
@@ -138,11 +138,13 @@ class _Visit:
                 _say(f"registry verified, encrypted session ready (suite {suite})")
             case FirstToken(milliseconds=milliseconds):
                 self._first_token_ms = milliseconds
+                self._first_token_at = time.perf_counter()
             case ReceiptStored(frames_on_wire=frames, bytes_on_wire=size):
                 self._frames, self._bytes = frames, size
+                self._receipt_at = time.perf_counter()
 
-    def _measured(self, completion: ChatCompletion, elapsed: float) -> dict[str, Any]:
-        generating = max(1e-9, elapsed - self._first_token_ms / 1000)
+    def _measured(self, completion: ChatCompletion) -> dict[str, Any]:
+        generating = max(1e-9, self._receipt_at - self._first_token_at)
         return {
             "model": completion.model,
             "text": completion.text,
