@@ -15,7 +15,7 @@ Floats = npt.NDArray[np.float64]
 Ids = npt.NDArray[np.int64]
 
 # top_p sorts the candidates above the first of these weights that hold enough mass.
-_FLOORS = (1e-3, 1e-6, 0.0)
+_FLOORS = (0.1, 0.01, 1e-3, 1e-4, 1e-6, 0.0)
 
 
 class Sampler:
@@ -112,8 +112,8 @@ def _nucleus(weights: Floats, keep: Ids, top_p: float) -> Ids:
     wanted = top_p * considered.sum()
     for floor in _FLOORS:
         heavy = keep[considered >= floor]
-        ordered = heavy[np.argsort(-weights[heavy], kind="stable")]
-        mass = weights[ordered].cumsum()
-        if mass[-1] >= wanted:
+        if weights[heavy].sum() >= wanted or floor == 0.0:
             break
+    ordered = heavy[np.argsort(-weights[heavy], kind="stable")]
+    mass = weights[ordered].cumsum()
     return ordered[: int(mass.searchsorted(wanted)) + 1]

@@ -15,24 +15,12 @@ from jinja2 import nodes
 from jinja2.ext import loopcontrols
 from jinja2.runtime import Context, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.visitor import NodeTransformer
 
 from cocoon_sdk.errors import VerificationError
 from cocoon_sdk.tokens.filters import charge_join, charge_replace, template_filters
+from cocoon_sdk.tokens.rewrite import bounded
 from cocoon_sdk.tokens.work import UNITS_PER_ITEM, Work
 
-_STATEMENTS = (
-    nodes.Assign,
-    nodes.AssignBlock,
-    nodes.Break,
-    nodes.Continue,
-    nodes.ExprStmt,
-    nodes.For,
-    nodes.If,
-    nodes.Macro,
-    nodes.Output,
-    nodes.With,
-)
 _STR_METHODS = frozenset(
     [
         "capitalize",
@@ -110,10 +98,9 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return self._work
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
-        bounded = _Bound(self).visit(tree)
-        bounded.set_environment(self)
-        return bounded  # type: ignore[no-any-return]  # the visitor's results are untyped
+        tree = bounded(super()._parse(source, name, filename))
+        tree.set_environment(self)
+        return tree
 
     # The hooks below are called by rewritten templates.
 
@@ -189,76 +176,3 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             self.made(left)
             self.made(right)
         return self.made(super().call_binop(context, operator, left, right))
-
-
-class _Bound(NodeTransformer):
-    """Rewrites a template so that it reports to its environment."""
-
-    def __init__(self, environment: BoundedEnvironment) -> None:
-        self._environment = environment
-
-    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
-        if isinstance(node, nodes.Stmt) and not isinstance(node, _STATEMENTS):
-            raise VerificationError(
-                f"the model's chat template uses {type(node).__name__}, which is not allowed"
-            )
-        if isinstance(node, nodes.EnvironmentAttribute):
-            return node
-        return super().generic_visit(node, *args, **kwargs)
-
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
-        turn = self._turn(node.body)
-        self.generic_visit(node)
-        # A test is run for elements that never reach the body.
-        node.test = nodes.And(turn, node.test) if node.test is not None else None
-        node.body.insert(0, nodes.ExprStmt(turn))
-        return node
-
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
-        turn = self._turn(node.body)
-        self.generic_visit(node)
-        node.body.insert(0, nodes.ExprStmt(turn))
-        return node
-
-    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
-        if node.filter is not None:
-            raise VerificationError(
-                "the model's chat template filters a block, which is not allowed"
-            )
-        return self.generic_visit(node)
-
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return self._hook("joined", nodes.List(node.nodes))
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        if node.node is not None:
-            node.node = self._hook("made", node.node)
-        return self._hook("made", node)
-
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        return self._hook("made", node) if isinstance(node.arg, nodes.Slice) else node
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
-        self.generic_visit(node)
-        node.expr = self._hook("compared", node.expr)
-        for operand in node.ops:
-            operand.expr = self._hook("compared", operand.expr)
-        return node
-
-    def _literal(self, node: nodes.List | nodes.Tuple | nodes.Dict) -> nodes.Node:
-        self.generic_visit(node)
-        stored = isinstance(node, nodes.Tuple) and node.ctx != "load"
-        return node if stored else self._hook("made", node)
-
-    visit_List = visit_Dict = visit_Tuple = _literal  # noqa: N815
-
-    def _turn(self, body: list[nodes.Node]) -> nodes.Call:
-        """The report of one turn; taken before the body is rewritten."""
-        chars = sum(len(data.data) for part in body for data in part.find_all(nodes.TemplateData))
-        return self._hook("turn", nodes.Const(chars))
-
-    def _hook(self, name: str, operand: nodes.Expr) -> nodes.Call:
-        return nodes.Call(nodes.EnvironmentAttribute(name), [operand], [], None, None)

@@ -60,8 +60,15 @@ class Tokenizer:
         return 0 <= token < 2**32 and self._core.id_to_token(token) is not None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; a special token's name in it is text like any other."""
-        ids: list[int] = self._core.encode(text, add_special_tokens=False).ids
+        """Ids of plain text; a special token's name in it is text like any other.
+
+        Raises:
+            InvalidRequestError: half of a surrogate pair, which no UTF-8 can carry.
+        """
+        try:
+            ids: list[int] = self._core.encode(text, add_special_tokens=False).ids
+        except TypeError as error:
+            raise InvalidRequestError("a text is not valid Unicode (lone surrogates)") from error
         return ids
 
     def chat(

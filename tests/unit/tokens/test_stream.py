@@ -10,7 +10,7 @@ from cocoon_sdk.tokens.tokenizer import Tokenizer
 TOKENIZER = Tokenizer(echo_bundle())
 
 
-@given(st.text(max_size=40))
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
 def test_text_arrives_character_by_character(text: str) -> None:
     stream = TOKENIZER.stream()
     pieces = [stream.push(byte) for byte in text.encode()]
@@ -21,7 +21,7 @@ def test_text_arrives_character_by_character(text: str) -> None:
     st.lists(
         st.one_of(
             st.binary(max_size=3),
-            st.text(max_size=3).map(str.encode),
+            st.text(st.characters(codec="utf-8"), max_size=3).map(str.encode),
             st.sampled_from([b"\xff" * 30, b"\xe2" * 20, "€".encode() * 8, b"\xe2\x82" * 9]),
         ),
         max_size=12,

@@ -45,7 +45,7 @@ def trained() -> tokenizers.Tokenizer:
 CORE = trained()
 BUNDLE = TokenBundle.build(CORE.to_str().encode(), TEMPLATE, bos=1, eos=(2, 0))
 TOKENIZER = Tokenizer(BUNDLE)
-TEXTS = st.text(max_size=30) | st.lists(
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=30) | st.lists(
     st.sampled_from([*SPECIALS, "<|im_", "end|>", " the ", "\n", "12", "é"]), max_size=6
 ).map("".join)
 
@@ -57,7 +57,12 @@ def test_text_never_becomes_special_and_comes_back(text: str) -> None:
     assert TOKENIZER.decode(ids) == text
 
 
-@given(st.lists(st.text(alphabet=st.characters(exclude_characters="<|>"), max_size=30), max_size=4))
+@given(
+    st.lists(
+        st.text(alphabet=st.characters(codec="utf-8", exclude_characters="<|>"), max_size=30),
+        max_size=4,
+    )
+)
 def test_chat_is_canonical_when_nothing_special_is_typed(texts: list[str]) -> None:
     chat = [{"role": "user", "content": text} for text in ["first", *texts]]
     rendered = "".join(f"<|im_start|>user\n{m['content']}<|im_end|>\n" for m in chat)
@@ -87,6 +92,11 @@ def test_ids_of_the_bundle() -> None:
     closed = TOKENIZER.chat([{"role": "user", "content": "x"}], add_generation_prompt=False)
     assert opened[: len(closed)] == closed
     assert opened[len(closed)] == 1
+
+
+def test_lone_surrogates_are_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="Unicode"):
+        TOKENIZER.chat([{"role": "user", "content": "\ud800"}])
 
 
 @pytest.mark.parametrize("token", [-1, 10**6, 2**40])
