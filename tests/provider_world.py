@@ -332,7 +332,7 @@ def request(
         seed=1,
         date="2026-01-01",
         salt=bytes(16),
-        price=tuple(price if price is not None else world.config.prices()[model]),
+        price=tuple(price if price is not None else world.config.prices().get(model, PRICE)),
         voucher=voucher,
     )
 

@@ -26,6 +26,7 @@ from cocoon_sdk.protocol.session import ServerSession
 
 log = logging.getLogger(__name__)
 
+_MAX_QUESTIONS = 32
 _BUSY_POLL = 1.0
 _NO_DEADLINE_POLL = 60.0
 _GOING_AWAY = 1001
@@ -126,6 +127,10 @@ class Connection:
                 self._start_request(event, request)
             case messages.Voucher() as voucher if inbox is not None:
                 inbox.put(voucher)
+            case messages.Voucher() as voucher if len(self._questions) < _MAX_QUESTIONS:
+                self._spawn(
+                    self._questions, event.stream, lambda c: self._service.late_voucher(c, voucher)
+                )
             case messages.Cancel() | messages.Error() if inbox is not None:
                 inbox.cancel()
             case messages.StateGet():

@@ -11,6 +11,9 @@ from typing import Protocol
 from cocoon_sdk.protocol import messages
 
 
+MAX_VOUCHERS = 64  # waiting on one stream; later ones are higher, so the oldest may go
+
+
 class Send(Protocol):
     """Sends one message on the request's stream."""
 
@@ -30,7 +33,7 @@ class ConnectionLostError(Exception):
 class Inbox:
     """What the client sends on a stream after its REQUEST, and the event that tells of it."""
 
-    vouchers: deque[messages.Voucher] = field(default_factory=deque)
+    vouchers: deque[messages.Voucher] = field(default_factory=lambda: deque(maxlen=MAX_VOUCHERS))
     cancelled: bool = False
     lost: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)

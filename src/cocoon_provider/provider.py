@@ -74,7 +74,7 @@ class Books:
 
 
 class Provider:
-    """A serving provider. `start`, then `stop` once."""
+    """A serving provider. `start` once, then `stop`; stopping twice is harmless."""
 
     def __init__(
         self, config: Config, *, identity: Ed25519Key, books: Books, backend: Backend
@@ -111,13 +111,15 @@ class Provider:
 
     async def stop(self) -> None:
         """Drain: refuse new requests, let streams end, redeem, say CLOSE, free everything."""
-        if self._admission is not None and self._server is not None:
-            self._admission.draining = True
-            if not await self._server.drained(self._config.limits.drain_seconds):
+        admission, server = self._admission, self._server
+        self._admission = self._server = None
+        if admission is not None and server is not None:
+            admission.draining = True
+            if not await server.drained(self._config.limits.drain_seconds):
                 log.warning("some requests did not end in time; they are cut off")
             await self._stop_settling()
             await self._redeem_all()
-            await self._server.stop()
+            await server.stop()
         await self._backend.aclose()
 
     async def _stop_settling(self) -> None:

@@ -10,6 +10,7 @@ from cocoon_provider.book import ChannelBook
 from cocoon_provider.closing import CooperativeClose
 from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
+from cocoon_provider.refusals import Refusal
 from cocoon_provider.serving import Serving
 from cocoon_sdk.protocol import messages
 
@@ -56,6 +57,8 @@ class Service:
             self._outcomes.forget(admitted.outcome)
             return
         self._outcomes.end(admitted.outcome, raw)
+        for voucher in inbox.vouchers:
+            await self.late_voucher(client, voucher)
         if not inbox.lost:
             await send(messages.Receipt(raw), end=True)
 
@@ -71,6 +74,14 @@ class Service:
             clock=self._clock,
         )
         return await serving.run()
+
+    async def late_voucher(self, client: Client, voucher: messages.Voucher) -> None:
+        """A VOUCHER that crossed the end of its stream: kept if it is good, otherwise ignored."""
+        try:
+            key = await self._admission.channel(client)
+            await self._book.take_voucher(key, b"", voucher, client.key or b"", 0)
+        except Refusal:
+            return
 
     async def state(self, client: Client) -> messages.State:
         """STATE_GET: our view of the client's channel."""
