@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import settings
@@ -28,6 +29,7 @@ from cocoon_sdk.payments.meter import Counts, cost, window_cost
 from cocoon_sdk.payments.receipt import Receipt, sign_receipt
 from tests.unit.payments.ledger_kit import (
     PRICE,
+    PROVIDER,
     STATE,
     add_channel,
     channel_of,
@@ -38,6 +40,8 @@ from tests.unit.payments.ledger_kit import (
     request_id,
     settle,
 )
+
+POOR = replace(STATE, balance=12_000_000 + 100_000)  # of which 100,000 nano can be spent
 
 
 class Work:
@@ -64,10 +68,11 @@ class ChannelMachine(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.database = open_ledger(self.folder)
-        self.channel = add_channel(self.database)
+        self.channel = add_channel(self.database, POOR)
         self.works: dict[int, Work] = {}
         self.number = self.seq = self.spent = 0
         self.signed = 0
+        self.arrived = 0
         self.ceiling = 0  # the highest that could rightly have been signed so far
 
     def teardown(self) -> None:
@@ -100,8 +105,13 @@ class ChannelMachine(RuleBasedStateMachine):
         self.took(voucher)
         return work
 
-    @rule(work=running, steps=st.integers(1, 4), share=st.integers(0, 100))
-    def progress(self, work: Work | None, steps: int, share: int):
+    @rule(
+        work=running,
+        steps=st.integers(1, 4),
+        share=st.integers(0, 100),
+        greed=st.sampled_from([0, 0, 1, 50_000]),
+    )
+    def progress(self, work: Work | None, steps: int, share: int, greed: int):
         """Work as far as the window and `signed` allow, then METER."""
         if work is None or work.number not in self.works:
             return
@@ -119,7 +129,7 @@ class ChannelMachine(RuleBasedStateMachine):
             if due > work.grant or self.spent + others + due > self.signed:
                 break
             work.counts = after
-        wanted = self.spent + others + cost(work.counts, PRICE) + self.window(work)
+        wanted = self.spent + others + cost(work.counts, PRICE) + self.window(work) + greed
         self.took(
             asyncio.run(self.channel.on_meter(request_id(work.number), meter(work.counts, wanted)))
         )
@@ -146,11 +156,13 @@ class ChannelMachine(RuleBasedStateMachine):
             return
         for _ in range(1 + twice):
             asyncio.run(settle(self.channel, made))
+        self.arrived += made.price
 
     @rule(made=consumes(late))
     def receipt_is_fetched(self, made: Receipt | None):
         if made is not None:
-            asyncio.run(self.channel.recover(sign_receipt_of(made)))
+            asyncio.run(self.channel.recover(sign_receipt(PROVIDER, made)))
+            self.arrived += made.price
 
     @rule(work=consumes(running))
     def refuse(self, work: Work | None):
@@ -172,19 +184,14 @@ class ChannelMachine(RuleBasedStateMachine):
     def accounts_are_sound(self):
         state = asyncio.run(self.channel.reload())
         assert state.signed == self.signed
-        assert state.signed <= STATE.limit
-        assert state.spent + state.pending <= self.spent
+        assert state.signed <= POOR.limit
+        assert state.spent + state.pending == self.arrived <= self.spent
+        assert state.ceiling == self.arrived + sum(stream.exposure for stream in state.streams)
         assert state.ceiling >= self.spent + sum(cost(w.counts, PRICE) for w in self.works.values())
         for work in self.works.values():
             stream = state.stream(request_id(work.number))
             assert stream is not None
             assert stream.exposure >= cost(work.counts, PRICE)
-
-
-def sign_receipt_of(made: Receipt) -> bytes:
-    from tests.unit.payments.ledger_kit import PROVIDER
-
-    return sign_receipt(PROVIDER, made)
 
 
 ChannelMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
