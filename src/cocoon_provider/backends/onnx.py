@@ -18,6 +18,7 @@ from cocoon_provider.engine.device import Wanted, choose_device
 from cocoon_provider.engine.loop import Engine, EngineGeneration
 from cocoon_provider.engine.runner import Runner
 from cocoon_provider.engine.sampler import Sampler
+from cocoon_provider.engine.sequence import CHUNK
 from cocoon_provider.engine.sequence import Sequence as TokenSequence
 from cocoon_provider.models.manifest import ModelFolder
 from cocoon_sdk.errors import ConfigError, InvalidRequestError, ModelNotFoundError
@@ -128,8 +129,9 @@ class OnnxBackend:
             threads=self._threads,
             allow_cpu=self._allow_cpu,
         )
-        # The first run allocates and packs; it should not be a customer's.
-        runner.run(0, 0, (0,))
+        # The first runs of each shape allocate and pack; they should not be a customer's.
+        runner.run(0, 0, (0,) * min(CHUNK, manifest.context - 1))
+        runner.run(0, min(CHUNK, manifest.context - 1), (0,))
         info = ModelInfo(
             id=manifest.name,
             hash=folder.model_hash,
