@@ -17,6 +17,7 @@ from cocoon_sdk.payments import channels, closing
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.amounts import format_amount, parse_amount
 from cocoon_sdk.ton.address import Address
+from cocoon_sdk.ton.contract.channel import CODE_HASH
 
 app = typer.Typer(help="Wallet, balances and payment channels.", no_args_is_help=True)
 
@@ -103,6 +104,11 @@ def open_command(
     async def main() -> None:
         async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
             descriptor = desk.provider(provider)
+            if descriptor.code_hash != CODE_HASH.hex():
+                raise ConfigError(
+                    f"this provider takes channels of the contract {descriptor.code_hash}, "
+                    f"this version opens {CODE_HASH.hex()}; install the version that it asks for"
+                )
             delay = descriptor.close_delay if close_delay is None else close_delay
             if delay < descriptor.close_delay:
                 raise ConfigError(

@@ -85,8 +85,11 @@ async def coop_close(
 
     Raises:
         ChannelDesyncError: another epoch or amount than ours, a wrong signature, or open requests.
+        PaymentError: the channel is neither open nor closing.
     """
     state = await refresh(chain, database, state)
+    if state.status is not ChannelStatus.CLOSING:
+        _require(state, ChannelStatus.OPEN)
     if state.streams or state.pending:
         raise ChannelDesyncError(
             f"the channel {state.address.raw} has requests without receipts; collect those first"
