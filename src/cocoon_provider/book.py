@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select, update
+from sqlalchemy import Connection, RowMapping, select
 
 from cocoon_provider import enrolment, ledger, vouchers
 from cocoon_provider.ledger import Progress
@@ -67,11 +67,8 @@ class ChannelBook:
 
     async def mark_gone(self, address: str) -> None:
         """The contract was destroyed: nothing at this address can be redeemed any more."""
-        await self.database.run(
-            lambda connection: connection.execute(
-                update(channels).where(channels.c.address == address).values(gone=1)
-            )
-        )
+        now = int(self.clock())
+        await self.database.run(lambda c: enrolment.mark_gone(c, address, now))
 
     async def channel(self, key: ChannelKey) -> RowMapping:
         """The row of a channel.

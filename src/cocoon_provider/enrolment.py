@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, insert, select, update
 
 from cocoon_provider.registration import ChannelFacts
-from cocoon_provider.tables import DRAINING, OPEN, channels, income, of_channel
+from cocoon_provider.tables import AUTHORISED, DRAINING, OPEN, channels, income, of_channel
 
 NO_SIGNATURE = bytes(64)
 
@@ -39,7 +39,7 @@ def register(connection: Connection, facts: ChannelFacts) -> None:
     else:
         came_in = facts.redeemed - row["booked"]
         if came_in > 0:
-            _book_income(connection, facts, came_in)
+            _book_income(connection, facts.key.address, facts.key.epoch, came_in, facts.checked_at)
             settled = facts.redeemed >= row["spent"]
             mirror |= {
                 "booked": facts.redeemed,
@@ -50,12 +50,33 @@ def register(connection: Connection, facts: ChannelFacts) -> None:
     connection.execute(update(channels).where(over).values(gone=1))
 
 
-def _book_income(connection: Connection, facts: ChannelFacts, amount: int) -> None:
-    connection.execute(
-        insert(income).values(
-            address=facts.key.address, epoch=facts.key.epoch, at=facts.checked_at, amount=amount
+def mark_gone(connection: Connection, address: str, now: int) -> None:
+    """The contract was destroyed.
+
+    A client alone needs the close delay for that. Where we looked within that delay and no close had
+    been asked for, it was the cooperative close that we signed, which paid us `spent`.
+    """
+    query = select(channels).where(channels.c.address == address, channels.c.gone == 0)
+    for row in connection.execute(query.with_for_update()).mappings().all():
+        values = {"gone": 1}
+        by_agreement = row["closing"] == AUTHORISED and not row["close_at"]
+        if by_agreement and now - row["checked_at"] < row["close_delay"]:
+            _book_income(
+                connection, row["address"], row["epoch"], row["spent"] - row["booked"], now
+            )
+            values |= {"redeemed": row["spent"], "booked": row["spent"]}
+        connection.execute(
+            update(channels)
+            .where(channels.c.address == address, channels.c.epoch == row["epoch"])
+            .values(values)
         )
-    )
+
+
+def _book_income(connection: Connection, address: str, epoch: int, amount: int, at: int) -> None:
+    if amount > 0:
+        connection.execute(
+            insert(income).values(address=address, epoch=epoch, at=at, amount=amount)
+        )
 
 
 def reopen_all(connection: Connection) -> None:

@@ -10,7 +10,6 @@ from typing import Protocol
 
 from cocoon_sdk.protocol import messages
 
-
 MAX_VOUCHERS = 64  # waiting on one stream; later ones are higher, so the oldest may go
 
 

@@ -206,6 +206,19 @@ async def test_no_step_beyond_the_streams_own_window(book: ChannelBook) -> None:
     assert again.granted == ahead
 
 
+async def test_an_overtaken_voucher_does_not_shrink_the_window(book: ChannelBook) -> None:
+    begin = opening()
+    await start(book, begin, voucher(1_000_000))
+    await pay(book, begin, voucher(1_000_000), window_end=600)
+    await pay(book, begin, voucher(1_000_000), window_end=228)
+    done = Counts(prompt=100)
+    progress = await book.advance(
+        KEY, begin.request_id, done, HASH, window=128, granted=done,
+        targets=[done.advance(completion=250)],
+    )  # fmt: skip
+    assert progress.granted is not None
+
+
 async def test_one_stream_cannot_eat_what_another_has_reserved(book: ChannelBook) -> None:
     one, two = opening(prompt=100), opening(prompt=100)
     await start(book, one, voucher(250))
