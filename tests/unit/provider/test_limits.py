@@ -1,0 +1,117 @@
+"""Token buckets, the cap on handshakes, the line of waiting requests."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cocoon_provider.limits import MAX_TRACKED_ADDRESSES, AddressLimiter, HandshakeGate, RequestLine
+from cocoon_provider.refusals import Refusal
+from cocoon_sdk.errors import WireCode
+
+pytestmark = pytest.mark.anyio
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_bucket_holds_its_burst_and_refills() -> None:
+    clock = Clock()
+    limiter = AddressLimiter(per_second=2.0, burst=3, clock=clock)
+    assert [limiter.allow("a") for _ in range(4)] == [True, True, True, False]
+    assert limiter.allow("b")
+    clock.now += 0.4
+    assert not limiter.allow("a")
+    clock.now += 0.1
+    assert limiter.allow("a")
+    clock.now += 1_000
+    assert [limiter.allow("a") for _ in range(4)] == [True, True, True, False]
+    clock.now -= 50  # a clock that steps back takes nothing away and gives nothing
+    assert not limiter.allow("a")
+
+
+def test_only_so_many_addresses_are_remembered() -> None:
+    limiter = AddressLimiter(per_second=0.0, burst=1, clock=Clock())
+    assert limiter.allow("first")
+    assert not limiter.allow("first")
+    for number in range(MAX_TRACKED_ADDRESSES):
+        limiter.allow(str(number))
+    assert limiter.allow("first")
+    assert len(limiter._buckets) == MAX_TRACKED_ADDRESSES
+
+
+async def test_the_gate_is_full_at_its_limit_and_opens_again() -> None:
+    gate = HandshakeGate(1)
+    with gate.enter():
+        assert gate.full
+        with pytest.raises(Refusal) as caught, gate.enter():
+            pass
+        assert caught.value.code is WireCode.OVERLOADED
+    assert not gate.full
+    with pytest.raises(ValueError), gate.enter():
+        raise ValueError
+    assert not gate.full
+
+
+async def test_public_key_work_is_done_one_at_a_time_in_order() -> None:
+    gate = HandshakeGate(10)
+    order: list[str] = []
+
+    async def work(name: str) -> None:
+        async with gate.turn():
+            order.append(f"{name} in")
+            await asyncio.sleep(0)
+            order.append(f"{name} out")
+
+    await asyncio.gather(work("a"), work("b"))
+    assert order == ["a in", "a out", "b in", "b out"]
+
+
+async def test_the_line_is_served_in_order_and_refuses_beyond_its_end() -> None:
+    line = RequestLine(active=1, waiting=2, estimate_ms=100)
+    first = line.enter()
+    assert first.ready
+    second, third = line.enter(), line.enter()
+    assert (second.ready, third.ready) == (False, False)
+    assert (second.position(), third.position()) == ((1, 100), (2, 200))
+    with pytest.raises(Refusal) as caught:
+        line.enter()
+    assert caught.value.code is WireCode.OVERLOADED
+    assert caught.value.retry_after_ms == 300
+    told: list[str] = []
+    second.on_turn(lambda: told.append("second"))
+    first.leave()
+    first.leave()  # leaving twice frees one slot only
+    await asyncio.sleep(0)
+    assert (second.ready, third.ready, told) == (True, False, ["second"])
+    assert third.position() == (1, 100)
+
+
+async def test_a_place_in_line_can_be_given_up() -> None:
+    line = RequestLine(active=1, waiting=5)
+    first, second, third = line.enter(), line.enter(), line.enter()
+    second.leave()
+    assert line.waiting == 1
+    first.leave()
+    assert third.ready
+    assert not second.ready
+    third.leave()
+    assert line.enter().ready
+
+
+async def test_slots_are_neither_lost_nor_made() -> None:
+    line = RequestLine(active=3, waiting=100)
+    places = [line.enter() for _ in range(30)]
+    assert sum(place.ready for place in places) == 3
+    while places:
+        ready = [place for place in places if place.ready]
+        assert len(ready) == min(3, len(places))
+        ready[0].leave()
+        places.remove(ready[0])
+    fresh = [line.enter() for _ in range(4)]
+    assert [place.ready for place in fresh] == [True, True, True, False]
