@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.output import escape_controls, print_json, run_async, stderr_console
+from cocoon_sdk.cli.output import escape_controls, print_json, run_async, tell
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import CocoonError, ConfigError
 from cocoon_sdk.resources.params import DEFAULT_MAX_TOKENS, Message
@@ -36,7 +38,7 @@ def chat(
     ] = None,
     registry: Annotated[str | None, typer.Option(help="URL or path. [COCOON_REGISTRY]")] = None,
     trust: Annotated[
-        list[str] | None, typer.Option(help="Root key, repeatable. [COCOON_TRUST]")
+        list[str] | None, typer.Option(help="Root key, repeatable; or a root.json. [COCOON_TRUST]")
     ] = None,
     assurance: Annotated[
         str | None, typer.Option(help="operator or attested. [COCOON_ASSURANCE]")
@@ -46,9 +48,12 @@ def chat(
     """Ask a provider of the registry. Ctrl-C stops the answer, and paying for it."""
     if prompt is None and as_json:
         raise ConfigError("--json needs a prompt: cocoon chat --json 'your question'")
+    _check_settings(registry, trust, assurance)
 
     async def main() -> None:
-        async with AsyncCocoon(registry=registry, trust=trust, assurance=assurance) as client:
+        async with AsyncCocoon(
+            registry=registry, trust=_trust(trust), assurance=assurance
+        ) as client:
             chosen = model or await _only_model(client)
             talk = _Talk(client, chosen, max_tokens, temperature)
             if system is not None:
@@ -63,11 +68,40 @@ def chat(
     run_async(main())
 
 
+def _check_settings(registry: str | None, trust: list[str] | None, assurance: str | None) -> None:
+    """What the client would miss, in the words of the command line.
+
+    Raises:
+        ConfigError: names the option and the variable of the first setting that is absent.
+    """
+    if not (registry or os.environ.get("COCOON_REGISTRY")):
+        raise ConfigError("no registry: pass --registry or set COCOON_REGISTRY")
+    if not (trust or os.environ.get("COCOON_TRUST")):
+        raise ConfigError(
+            "no root of trust: pass --trust (root keys of the registry, or a root.json that you trust) "
+            "or set COCOON_TRUST"
+        )
+    if not (assurance or os.environ.get("COCOON_ASSURANCE")):
+        raise ConfigError(
+            "choose --assurance operator (the GPU's owner can read prompts) or --assurance attested, "
+            "or set COCOON_ASSURANCE; there is no default"
+        )
+
+
+def _trust(given: list[str] | None) -> list[str] | Path | None:
+    """Root keys as they are; anything else that stands alone is the path of a root.json."""
+    if given and len(given) == 1 and not given[0].startswith("ed25519:"):
+        return Path(given[0]).expanduser()
+    return given
+
+
 async def _only_model(client: AsyncCocoon) -> str:
     names = [model.id for model in await client.models.list()]
     if len(names) != 1:
         raise ConfigError(
             f"the registry lists {len(names)} models ({', '.join(names)}); choose one with --model"
+            if names
+            else "the registry lists no model yet; its operator adds providers: cocoon registry add"
         )
     return names[0]
 
@@ -105,19 +139,18 @@ class _Talk:
                 try:
                     usage = await reader
                 except asyncio.CancelledError:
-                    stderr_console().print("\nstopped; nothing more is paid", style="yellow")
+                    tell("\nstopped; nothing more is paid", style="yellow")
         self.messages.append(Message(role="assistant", content="".join(said)))
         if usage is not None:
-            stderr_console().print(
-                f"{usage.prompt_tokens} + {usage.completion_tokens} tokens, {usage.cost} coins",
+            tell(
+                f"{usage.prompt_tokens} prompt + {usage.completion_tokens} answer tokens, "
+                f"{usage.cost} coins, receipt verified",
                 style="dim",
-                markup=False,
-                highlight=False,
             )
 
     async def converse(self) -> None:
         """Read questions until the end of input. A failed one does not end the conversation."""
-        stderr_console().print(f"{self._model}; an empty line or Ctrl-D ends.", style="dim")
+        tell(f"{self._model}; an empty line or Ctrl-D ends.", style="dim")
         while True:
             sys.stderr.write("> ")
             sys.stderr.flush()
@@ -128,7 +161,7 @@ class _Talk:
                 await self.ask(line.strip())
             except CocoonError as error:
                 self.messages.pop()
-                stderr_console().print(f"error: {error}", style="red", markup=False)
+                tell(f"error: {escape_controls(str(error))}", style="red")
 
 
 async def _print_stream(stream: AsyncChatStream, said: list[str]) -> Usage | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cocoon_sdk.errors import CocoonError
@@ -17,11 +18,17 @@ T = TypeVar("T")
 
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
+WIDEST = 10_000
 
 
 def stderr_console() -> Console:
     """A console on standard error, where progress and questions go."""
     return Console(stderr=True)
+
+
+def tell(text: str, *, style: str = "") -> None:
+    """A line for people, on standard error. The terminal breaks it, so that what it names can be copied."""
+    stderr_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: object) -> None:
@@ -31,13 +38,32 @@ def print_json(value: object) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; control characters in cells are escaped."""
-    table = Table(title=title, title_justify="left")
+    """A table on standard output; control characters in cells are escaped.
+
+    A cell is never broken in two, so that what it holds can be copied: a table that is wider than the
+    terminal becomes one block of lines per row, and a pipe or file has no width to keep to.
+    """
+    texts = [[escape_controls(str(cell)) for cell in row] for row in rows]
+    table = Table(show_header=any(columns))
     for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(escape_controls(str(cell)) for cell in row))
-    Console().print(table, markup=False)
+        table.add_column(column, no_wrap=True)
+    for row in texts:
+        table.add_row(*map(escape, row))
+    console = Console()
+    needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
+    if not console.is_terminal:
+        console = Console(width=needed)
+    console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
+    if needed <= console.width:
+        console.print(table)
+        return
+    label = max(map(len, columns), default=0)
+    for row in texts:
+        for column, text in zip(columns, row, strict=True):
+            line = f"  {column.ljust(label)}  {text}" if label else f"  {text}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if label:
+            console.print()
 
 
 def escape_controls(text: str) -> str:
@@ -57,7 +83,7 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
 
 def fail(message: str, *, code: str = "error", as_json: bool = False) -> NoReturn:
     """Say what went wrong on standard error (and as JSON on standard output), then exit."""
-    stderr_console().print(f"error: {message}", style="red", markup=False, highlight=False)
+    tell(f"error: {escape_controls(message)}", style="red")
     if as_json:
         print_json({"error": {"code": code, "message": message}})
     raise SystemExit(EXIT_ERROR)

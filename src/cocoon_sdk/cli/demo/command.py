@@ -15,7 +15,7 @@ import typer
 
 from cocoon_sdk.cli.demo.report import DemoResult, as_json, print_result
 from cocoon_sdk.cli.demo.scene import Scene
-from cocoon_sdk.cli.output import escape_controls, print_json, run_async, stderr_console
+from cocoon_sdk.cli.output import escape_controls, print_json, run_async, tell
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.settings import state_dir
 from cocoon_sdk.types.chat import ChatCompletion
@@ -42,29 +42,39 @@ def demo(
     root = state_dir() / "demo"
     root.mkdir(parents=True, exist_ok=True)
     home = Path(tempfile.mkdtemp(prefix="run-", dir=root))
-    # SIGTERM unwinds like Ctrl-C, so that the children are reaped.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    _unwind_on_signals()
     scene = Scene(home, model)
     try:
         scene.build(_say)
         run_async(_Visit(scene, prompt, max_tokens, temperature).run(as_json_line))
         if keep:
             _stay(scene)
+        else:
+            tell("\nNext: `cocoon demo --keep` leaves all of it running for you to use.")
     finally:
-        scene.close()
-        shutil.rmtree(home, ignore_errors=True)
+        try:
+            scene.close()
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _unwind_on_signals() -> None:
+    """SIGTERM, and a terminal that is closed, unwind like Ctrl-C, so that the children are reaped."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, lambda got, _: sys.exit(128 + got))
 
 
 def _say(text: str) -> None:
-    stderr_console().print(f"• {text}", style="cyan", markup=False, highlight=False)
+    tell(f"• {text}", style="cyan")
 
 
 def _stay(scene: Scene) -> None:
-    console = stderr_console()
-    console.print("\nEverything is still running. In another terminal:\n", style="bold")
+    tell("\nEverything is still running. In another terminal:\n", style="bold")
     for line in scene.shell_lines():
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
-    console.print("\nCtrl-C here ends it.", style="bold")
+        tell(f"  {line}")
+    tell("\nCtrl-C here ends it.", style="bold")
     try:
         _wait_for_signal()
     except KeyboardInterrupt:

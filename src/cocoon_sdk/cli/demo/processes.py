@@ -19,6 +19,7 @@ from cocoon_sdk.errors import CocoonError
 READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
 LOG_TAIL_LINES = 12
+PROGRAMS = {"cocoon_sdk.cli": "cocoon", "cocoon_provider.cli": "cocoon-provider"}
 
 
 class DemoError(CocoonError):
@@ -59,28 +60,41 @@ class Children:
     def run(self, module: str, arguments: Sequence[str], *, show_progress: bool = False) -> str:
         """Run `python -m module arguments…` to its end and give its standard output.
 
+        With `show_progress` a terminal sees the child's progress bars, and its own words if it fails.
+
         Raises:
-            DemoError: it failed; the message holds the end of its standard error.
+            DemoError: it failed; the message says why, or that the reason has been shown already.
         """
+        shown = show_progress and sys.stderr.isatty()
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=None if show_progress else subprocess.PIPE,
+            stderr=None if shown else subprocess.PIPE,
             text=True,
             env=self._environment,
             check=False,
         )
         if done.returncode != 0:
-            tail = "\n".join((done.stderr or "").splitlines()[-LOG_TAIL_LINES:])
-            raise DemoError(f"`{module} {arguments[0]}` failed ({done.returncode}). {tail}".strip())
+            step = f"the step `{PROGRAMS[module]} {arguments[0]}` failed"
+            raise DemoError(f"{step}: {'see above' if shown else _reason(done.stderr)}")
         return done.stdout
 
     def stop(self) -> None:
-        """End all children, the last started first; SIGKILL for those that do not listen."""
-        while self._running:
-            _, process = self._running.pop()
-            _end(process)
+        """End all children, the last started first; SIGKILL for those that do not listen.
+
+        An interrupt meanwhile (a second Ctrl-C) kills what is left instead of leaving it behind.
+        """
+        try:
+            while self._running:
+                _end(self._running[-1][1])
+                self._running.pop()
+        except BaseException:
+            for _, process in self._running:
+                process.kill()
+                process.wait()
+            self._running.clear()
+            raise
 
     def _ready(self, name: str, process: subprocess.Popen[str]) -> dict[str, Any]:
         lines: queue.Queue[str] = queue.Queue()
@@ -100,6 +114,12 @@ class Children:
     def _tail(self, name: str) -> str:
         text = (self._logs / f"{name}.log").read_text("utf-8", errors="replace")
         return "\n".join(text.splitlines()[-LOG_TAIL_LINES:])
+
+
+def _reason(log: str) -> str:
+    """What a failed command said: its last error, else the end of its log."""
+    head, mark, said = f"\n{log.strip()}".rpartition("\nerror: ")
+    return said if mark else "\n".join(head.splitlines()[-LOG_TAIL_LINES:])
 
 
 def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 
 import httpx
 
@@ -169,13 +171,14 @@ class Scene:
     def shell_lines(self) -> list[str]:
         """What to type in another terminal to talk to this provider."""
         return [
-            f"export COCOON_HOME={self.home}",
-            f"export COCOON_REGISTRY={self._registry}",
+            f"export COCOON_HOME={quote(str(self.home))}",
+            f"export COCOON_CACHE={quote(str(cache_dir()))}",
+            f"export COCOON_REGISTRY={quote(str(self._registry))}",
             f"export COCOON_TRUST={','.join(self._trust)}",
             f"export COCOON_CHAIN={self._chain_url}",
             "export COCOON_ASSURANCE=operator",
-            ".venv/bin/cocoon chat 'Write a haiku about the sea.'",
-            ".venv/bin/cocoon wallet show",
+            f"{_program()} chat 'Write a haiku about the sea.'",
+            f"{_program()} wallet show",
         ]
 
     def close(self) -> None:
@@ -226,3 +229,12 @@ class Scene:
 
     def _database_url(self) -> str:
         return f"sqlite:///{self.home / 'client.sqlite'}"
+
+
+def _program() -> str:
+    """How to call `cocoon` from here: the script beside this interpreter, relative where that is shorter."""
+    script = Path(sys.executable).parent / "cocoon"
+    try:
+        return quote(str(script.relative_to(Path.cwd())))
+    except ValueError:
+        return quote(str(script))

@@ -1,0 +1,71 @@
+import json
+
+import pytest
+from rich.console import Console
+
+from cocoon_sdk.cli import output
+from cocoon_sdk.cli.output import escape_controls, fail, print_table, run_app, tell
+from cocoon_sdk.errors import ConfigError
+
+LONG = "9d" * 48
+
+
+def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("Ids", ("id", "[note]"), [(LONG, "[red]as it is"), ("short", LONG)])
+    out = capsys.readouterr().out
+    assert out.count(LONG) == 2
+    assert "[red]as it is" in out
+    assert "[note]" in out
+
+
+@pytest.mark.parametrize("columns", [("id", "note"), ("", "")])
+def test_a_narrow_terminal_gets_lines_instead_of_broken_cells(
+    columns: tuple[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def narrow(*, stderr: bool = False, width: int = 60) -> Console:
+        return Console(stderr=stderr, width=width, force_terminal=True, color_system=None)
+
+    monkeypatch.setattr(output, "Console", narrow)
+    print_table("Ids", columns, [(LONG, "[red]as it is")])
+    assert LONG in capsys.readouterr().out
+    print_table("Ids", columns, [("short", "fits")])
+    assert "│ short │ fits" in capsys.readouterr().out
+
+
+def test_foreign_text_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert escape_controls("a\x1b[2J\u202eb\n\tc") == "a\\x1b[2J\\x202eb\n\tc"
+    print_table("T", ("x",), [("\x1b[2J",)])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_an_error_is_one_line_and_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        raise ConfigError(f"no file {LONG}: \x1b[2J [bold]look[/]")
+
+    with pytest.raises(SystemExit) as raised:
+        run_app(broken, as_json=True)
+    assert raised.value.code == 1
+    out, err = capsys.readouterr()
+    assert err == f"error: no file {LONG}: \\x1b[2J [bold]look[/]\n"
+    assert json.loads(out)["error"]["code"] == "config"
+
+
+def test_ctrl_c_has_its_own_status_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as raised:
+        run_app(interrupted, as_json=False)
+    assert raised.value.code == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_people_are_told_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(f"channel {LONG} is open [ok]")
+    with pytest.raises(SystemExit):
+        fail("nothing", as_json=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == f"channel {LONG} is open [ok]\nerror: nothing\n"
