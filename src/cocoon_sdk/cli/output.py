@@ -46,7 +46,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     texts = [[escape_controls(str(cell)) for cell in row] for row in rows]
     table = Table(show_header=any(columns))
     for column in columns:
-        table.add_column(column, no_wrap=True)
+        table.add_column(escape(column), no_wrap=True)
     for row in texts:
         table.add_row(*map(escape, row))
     console = Console()
