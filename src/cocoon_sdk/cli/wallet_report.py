@@ -69,17 +69,23 @@ def show_wallet(desk: Desk, balance: int, found: list[ChannelState], *, as_json:
         ["address", "balance"],
         [[friendly, format_amount(balance)]],
     )
-    if not found:
-        return
-    amounts = ("deposit", "signed", "spent", "redeemed", "refundable")
-    rows = []
     for described in map(describe_channel, found):
-        status = described["status"]
-        if described["closing_until"]:
-            status = f"{status} until {described['closing_until']}"
-        row = [f"{described['address'][:14]}…", f"{described['provider'][:12]}…", status]
-        rows.append([*row, *(format_amount(described[f"{name}_nano"]) for name in amounts)])
-    print_table("Channels, amounts in coins", ["address", "provider", "status", *amounts], rows)
+        _print_channel(described)
+
+
+def _print_channel(described: dict[str, Any]) -> None:
+    status = described["status"]
+    if described["closing_until"]:
+        status = f"{status} until {described['closing_until']}"
+    amounts = ("deposit", "signed", "spent", "redeemed", "refundable")
+    print_table(
+        f"Channel {described['address'][:14]}… with provider {described['provider'][:12]}…",
+        ["", "coins"],
+        [
+            ("status", status),
+            *((name, format_amount(described[f"{name}_nano"])) for name in amounts),
+        ],
+    )
 
 
 def say_channel(state: ChannelState, *, as_json: bool) -> None:
