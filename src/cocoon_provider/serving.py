@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 VOUCHER_TIMEOUT = 10.0
 QUEUE_INTERVAL = 5.0
-_STALL_SECONDS = 0.1
+_STALL_SECONDS = 0.5  # a backend that holds text back may have used up its grant unseen
 _POLL_SECONDS = 1.0
 
 
@@ -213,11 +213,8 @@ class Serving:
         if progress.granted is not None:
             self._unpaid_since = None
             self._grant(progress.granted)
-        elif self._unpaid_since is None and not self._at_end(counts):
+        elif self._unpaid_since is None and counts.completion < self._generation.max_tokens:
             self._unpaid_since = self._clock()
-
-    def _at_end(self, counts: Counts) -> bool:
-        return counts.completion >= self._generation.max_tokens
 
     def _grant(self, target: Counts) -> None:
         self._granted = target
