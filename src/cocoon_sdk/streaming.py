@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from types import TracebackType
-from typing import Self
+from types import AsyncGeneratorType, TracebackType
+from typing import Self, cast
 
 from cocoon_sdk.errors import StreamTruncatedError
 from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.receipt import FinishReason as ReceiptReason
 from cocoon_sdk.protocol.messages import Channel, Delta
-from cocoon_sdk.transport.attempt import Done, Finish
-from cocoon_sdk.transport.failover import Asked, RequestRun
+from cocoon_sdk.transport.failover import RequestRun
+from cocoon_sdk.transport.job import Done, Finish, Item
+from cocoon_sdk.transport.question import Asked
 from cocoon_sdk.types.chat import (
     ChatCompletion,
     ChatCompletionChunk,
@@ -30,6 +32,12 @@ _REASONS: dict[str, FinishReason] = {
     "cancelled": "cancelled",
     "error": "error",
 }
+_RECEIPT_REASONS: dict[ReceiptReason, FinishReason] = {
+    ReceiptReason.STOP: "stop",
+    ReceiptReason.LENGTH: "length",
+    ReceiptReason.CANCELLED: "cancelled",
+    ReceiptReason.ERROR: "error",
+}
 
 
 class AsyncChatStream:
@@ -41,7 +49,7 @@ class AsyncChatStream:
 
     def __init__(self, run: RequestRun) -> None:
         self._run = run
-        self._chunks = self._iterate()
+        self._chunks = cast("AsyncGeneratorType[ChatCompletionChunk, None]", self._iterate())
         self._text: dict[int, list[str]] = {}
         self._reasons: dict[int, FinishReason] = {}
         self._done: Done | None = None
@@ -73,6 +81,7 @@ class AsyncChatStream:
                 partial_text="".join(self._text.get(0, [])),
             )
         asked = self._run.asked
+        reason = _RECEIPT_REASONS.get(self._done.receipt.finish, "stop")
         return ChatCompletion(
             id=asked.completion_id,
             model=asked.model,
@@ -85,7 +94,7 @@ class AsyncChatStream:
                     message=ChatMessage(
                         role="assistant", content="".join(self._text.get(index, []))
                     ),
-                    finish_reason=self._reasons.get(index, "stop"),
+                    finish_reason=self._reasons.get(index, reason),
                 )
                 for index in sorted(self._text.keys() | self._reasons.keys() | {0})
             ),
@@ -94,8 +103,10 @@ class AsyncChatStream:
         )
 
     async def close(self) -> None:
-        """Cancel what is still running."""
-        await self._chunks.aclose()
+        """Stop the answer, and paying for it. A task that reads the stream gets StreamTruncatedError."""
+        self._run.stop()
+        if not self._chunks.ag_running:
+            await self._chunks.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -121,7 +132,7 @@ class AsyncChatStream:
                 if chunk is not None:
                     yield chunk
 
-    def _chunk(self, item: Delta | Finish | Done) -> ChatCompletionChunk | None:
+    def _chunk(self, item: Item) -> ChatCompletionChunk | None:
         match item:
             case Delta(choice=index, channel=Channel.CONTENT, text=text):
                 first = index not in self._text

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from cocoon_sdk.errors import InvalidRequestError
 from cocoon_sdk.resources.params import DEFAULT_MAX_TOKENS, Message, chat_body
 from cocoon_sdk.streaming import AsyncChatStream
-from cocoon_sdk.transport.failover import Question, RequestRun
+from cocoon_sdk.transport.failover import RequestRun
+from cocoon_sdk.transport.question import Question
 from cocoon_sdk.types.chat import ChatCompletion
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class AsyncCompletions:
         """
         if not isinstance(model, str) or not model:
             raise InvalidRequestError("model is missing; name one that the registry lists")
-        if seed is not None and not (isinstance(seed, int) and 0 <= seed < MAX_SEED):
+        if seed is not None and (
+            not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < MAX_SEED
+        ):
             raise InvalidRequestError(f"seed is {seed!r}; use a whole number below 2^64")
         body = chat_body(messages, max_tokens=max_tokens, sampling=sampling)
         settings = self._client.request_settings()

@@ -52,6 +52,8 @@ def chat_body(
     Raises:
         InvalidRequestError: names the parameter and what it may be.
     """
+    if not isinstance(messages, Sequence):
+        raise InvalidRequestError(f"messages must be a list, not {type(messages).__name__}")
     body: dict[str, Any] = {
         "messages": [_message(number, message) for number, message in enumerate(messages)],
         "max_tokens": _whole("max_tokens", max_tokens, lowest=1, highest=2**20),

@@ -13,6 +13,8 @@ from cocoon_sdk.registry.model import Descriptor, ModelOffer
 
 Assurance = Literal["operator", "attested"]
 PRICE_PARTS = ("prompt", "cached", "completion")
+# What is signed ahead can be lost, so a provider may not choose its window freely.
+MAX_WINDOW_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,22 +47,32 @@ class Routing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What routing must know of a request. `prompt_tokens` is a bound."""
+    """What routing must know of a request.
+
+    A prompt has at most as many tokens as bytes, and what each provider's template adds.
+    """
 
     model: str
-    prompt_tokens: int
+    prompt_bytes: int
+    messages: int
     max_tokens: int
     assurance: Assurance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A provider that may take the request. `highest` is the most that it can cost there, in nano."""
+    """A provider that may take the request.
+
+    Attributes:
+        prompt_bound: the most tokens that the prompt can have there.
+        highest: the most that the request can cost there, in nano.
+    """
 
     provider: str
     descriptor: Descriptor
     offer: ModelOffer
     price: Price
+    prompt_bound: int
     highest: int
 
 
@@ -74,8 +86,12 @@ class Ranking:
 
 
 def offer_price(offer: ModelOffer) -> Price:
-    """The price of an offer, nano per million tokens."""
-    return Price(offer.price.prompt, offer.price.cached, offer.price.completion)
+    """The price of an offer, nano per million tokens.
+
+    Raises:
+        ConfigError: no price that the payment rules allow.
+    """
+    return Price(offer.price.prompt, offer.price.cached, offer.price.completion).validate()
 
 
 def rank(
@@ -103,15 +119,20 @@ def rank(
         if offer is None:
             rejections[descriptor.id] = f"does not list the model {wish.model}"
             continue
-        price = offer_price(offer)
+        try:
+            price = offer_price(offer)
+        except ConfigError as error:
+            rejections[descriptor.id] = str(error)
+            continue
+        overhead = descriptor.prompt_overhead
+        bound = wish.prompt_bytes + overhead.base + overhead.per_message * wish.messages
         candidate = Candidate(
             provider=descriptor.id,
             descriptor=descriptor,
             offer=offer,
             price=price,
-            highest=highest_cost(
-                price, prompt_total=wish.prompt_tokens, max_tokens=wish.max_tokens
-            ),
+            prompt_bound=bound,
+            highest=highest_cost(price, prompt_total=bound, max_tokens=wish.max_tokens),
         )
         reason = _rejection(candidate, wish, routing, quarantined)
         if reason is None:
@@ -144,12 +165,21 @@ def _rejection(
         return f"serves quantization {offer.quantization}"
     if routing.regions and candidate.descriptor.region not in routing.regions:
         return f"is in region {candidate.descriptor.region or 'unknown'}"
-    if wish.assurance == "attested" and candidate.descriptor.att is None:
-        return "has no attestation: its owner can read prompts (assurance='operator' accepts that)"
+    if wish.assurance == "attested":
+        # A bundle that a descriptor names proves nothing before its quote is verified.
+        return (
+            "has no attestation: its owner can read prompts (assurance='operator' accepts that)"
+            if candidate.descriptor.att is None
+            else "names an attestation that this version cannot verify yet"
+        )
     for part, limit in routing.max_price.items():
         asked = getattr(candidate.price, part)
         if asked > parse_amount(limit):
             return f"asks {format_amount(asked)} per million {part} tokens, above max_price"
+    if candidate.descriptor.window > MAX_WINDOW_TOKENS:
+        return (
+            f"wants {candidate.descriptor.window} tokens paid ahead, more than {MAX_WINDOW_TOKENS}"
+        )
     if offer.ctx < wish.max_tokens:
         return f"has a context of {offer.ctx} tokens, fewer than max_tokens={wish.max_tokens}"
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from cocoon_sdk.errors import OverchargeError, ReceiptMismatchError
+from cocoon_sdk.errors import InvalidRequestError, OverchargeError, ReceiptMismatchError
 from cocoon_sdk.payments.meter import Counts, Price, cost
 from cocoon_sdk.payments.receipt import Receipt, ResponseHash, verify_receipt
 from cocoon_sdk.protocol.messages import Delta, FrameType, Meter, Result
@@ -39,6 +39,7 @@ class Expected:
     prompt_bound: int
     prompt_exact: int | None
     max_tokens: int
+    choices: int = 1
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class Answer:
         self._choices: dict[int, _Choice] = {}
         self._completion = 0
         self._due = 0
+        self._metered = Counts()
 
     @property
     def completion_tokens(self) -> int:
@@ -76,6 +78,11 @@ class Answer:
         """The highest due that was verified, in nano."""
         return self._due
 
+    @property
+    def owed(self) -> int:
+        """The price, in nano, of what was METERed of the prompt and of all tokens delivered (wire.md, CANCEL)."""
+        return cost(self._metered._replace(completion=self._completion), self._expected.price)
+
     def text(self, choice: int = 0) -> str:
         """The text delivered so far."""
         found = self._choices.get(choice)
@@ -85,10 +92,14 @@ class Answer:
         """Take a piece of text.
 
         Raises:
-            OverchargeError: more tokens than `max_tokens`.
+            OverchargeError: more tokens than `max_tokens`, or a choice that was not asked for.
             ReceiptMismatchError: a gap in the numbering.
         """
         self._advance(delta.seq)
+        if delta.choice >= self._expected.choices:
+            raise OverchargeError(
+                f"the provider sent choice {delta.choice}; {self._expected.choices} were asked for"
+            )
         self._hash.update(FrameType.DELTA, body)
         choice = self._choices.setdefault(delta.choice, _Choice())
         choice.text.append(delta.text)
@@ -125,7 +136,7 @@ class Answer:
         self._check_price(counts, meter.due)
         if meter.due < self._due:
             raise OverchargeError(f"the due fell from {self._due} to {meter.due} nano")
-        self._due = meter.due
+        self._due, self._metered = meter.due, counts
         return meter.due
 
     def on_receipt(self, raw: bytes) -> Receipt:
@@ -186,7 +197,13 @@ class Answer:
         if self._decode is None or self._encode is None:
             return
         for number, choice in self._choices.items():
-            text, decoded = "".join(choice.text), self._decode(choice.ids).rstrip("\ufffd")
+            text = "".join(choice.text)
+            try:
+                decoded = self._decode(choice.ids).rstrip("\ufffd")
+            except InvalidRequestError as error:
+                raise OverchargeError(
+                    f"choice {number} was billed for no token: {error}"
+                ) from error
             unmatched = len(text.encode()) - len(decoded.encode())
             if not text.startswith(decoded) or unmatched > UNMATCHED_TEXT_BYTES:
                 raise OverchargeError(f"the token ids of choice {number} do not decode to its text")

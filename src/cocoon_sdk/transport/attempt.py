@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from msgspec.structs import replace
 
 from cocoon_sdk.errors import (
     CocoonError,
-    DeadlineError,
-    ProviderError,
+    InsufficientFundsError,
+    InvalidRequestError,
+    StreamTruncatedError,
+    VerificationError,
+    VoucherRejectedError,
 )
-from cocoon_sdk.payments.channel import PaymentChannel
+from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.payments.meter import Price
-from cocoon_sdk.payments.receipt import Receipt, request_hash
+from cocoon_sdk.protocol.constants import CLIENT_MAX_REQUEST
+from cocoon_sdk.protocol.events import MessageReceived
 from cocoon_sdk.protocol.messages import (
     Ack,
     Cancel,
@@ -24,265 +30,246 @@ from cocoon_sdk.protocol.messages import (
     Error,
     Meter,
     Queue,
-    Request,
     Result,
     encode_body,
 )
 from cocoon_sdk.protocol.messages import Receipt as ReceiptFrame
-from cocoon_sdk.transport.answer import Answer, Expected
-from cocoon_sdk.transport.connection import Connection, Stream
+from cocoon_sdk.transport.answer import Answer
+from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.failures import charge, error_from_frame
-from cocoon_sdk.types.events import Event, FirstToken, Queued, ReceiptStored, VoucherSigned
+from cocoon_sdk.transport.job import Done, Finish, Host, Item, Job
+from cocoon_sdk.transport.stream import Stream
+from cocoon_sdk.types.events import FirstToken, Queued, ReceiptStored, VoucherSigned
+
+logger = logging.getLogger("cocoon_sdk.transport")
 
 CANCEL_TIMEOUT = 5.0
-ZERO_KEY = bytes(32)
-
-
-class Codec(Protocol):
-    """The part of a tokenizer that checks need."""
-
-    def encode(self, text: str) -> Sequence[int]:
-        """Token ids of plain text."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of token ids."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deadlines:
-    """Seconds; `total` counts from the moment the request was made (a `time.monotonic` value)."""
-
-    first_token: float
-    idle: float
-    total_at: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """What is asked of one provider. `network` is the chain's global id, `window_tokens` the offer's K."""
-
-    request: Request
-    provider_id: bytes
-    network: int
-    window_tokens: int
-    prompt_bound: int
-    prompt_exact: int | None
-    max_tokens: int
-    channel: PaymentChannel | None
-    codec: Codec | None
-    deadlines: Deadlines
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """Why a choice ended."""
-
-    choice: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The verified and stored receipt: the last item of an attempt."""
-
-    receipt: Receipt
-    raw: bytes
 
 
 class Attempt:
-    """Runs a `Job` on a connection. Iterate `run()`; closing it early cancels and stops paying."""
+    """Runs a `Job` on a connection. Iterate `run()` once; closing it early cancels and stops paying.
 
-    def __init__(
-        self,
-        job: Job,
-        connection: Connection,
-        *,
-        emit: Callable[[Event], None],
-        background: Callable[[Coroutine[Any, Any, None]], object],
-    ) -> None:
+    An attempt ends in one of four ways: its receipt, a refusal, a withdrawal before anything was sent, or
+    being abandoned. Each runs as a background task of the host, so that cancelling the request loses
+    neither a receipt nor an entry in ledger or budget.
+    """
+
+    def __init__(self, job: Job, slot: Slot, host: Host) -> None:
         self._job = job
-        self._connection = connection
-        self._emit = emit
-        self._background = background
+        self._slot = slot
+        self._host = host
         self._started = time.monotonic()
         self._answer: Answer | None = None
         self._stream: Stream | None = None
+        self._refusal: CocoonError | None = None  # from an ERROR; a receipt may follow it
         self._first_token_seen = False
-        self._finished = False
-        self._price: int | None = None
+        self._stopped = False
+        self._cancelled = False  # CANCEL was our END on the stream
+        self._ending: asyncio.Task[None] | None = None
+        self._done: Done | None = None
+        self._lacking = 0  # nano that the channel could not sign for
+        self._free_of_charge = False
         self._name = job.request.id.hex()
 
     @property
-    def text(self) -> str:
-        """What has arrived of the first choice."""
-        return self._answer.text() if self._answer is not None else ""
-
-    @property
-    def due(self) -> int:
-        """The highest verified due in nano: what a broken attempt has cost."""
-        return self._answer.due if self._answer is not None else 0
+    def request_id(self) -> bytes:
+        """The request's id."""
+        return self._job.request.id
 
     @property
     def charged(self) -> int:
-        """For budgets, in nano: the receipt's price, or without one the most that was signed for."""
-        if self._price is not None:
-            return self._price
-        channel = self._job.channel
-        stream = channel.state.stream(self._job.request.id) if channel is not None else None
-        return stream.exposure if stream is not None else self.due
+        """Nano that the request costs so far: the receipt's price, or the price of what was delivered."""
+        if self._done is not None:
+            return self._done.receipt.price
+        if self._free_of_charge or self._answer is None:
+            return 0
+        return self._answer.owed
 
-    async def run(self) -> AsyncGenerator[Delta | Finish | Done, None]:
+    async def run(self) -> AsyncGenerator[Item, None]:
         """Send the request and yield what comes, ending with `Done`.
 
         Raises:
             CocoonError: typed as in `errors`; RequestErrors say what it cost and what had arrived.
         """
+        failure: CocoonError | None = None
+        self._host.enter_attempt(self)
         try:
-            await self._begin()
-            async with aclosing(self._receive()) as items:
-                async for item in items:
+            answer, stream = await self._begin()
+            while self._ending is None:
+                received = await self._next(stream)
+                last = self._last(answer, stream, received)
+                if last is not None:
+                    await asyncio.shield(self._end(last))
+                    break
+                for item in await self._take(answer, stream, received):
                     yield item
+            if self._refusal is not None:
+                raise self._explained(self._refusal)
+            if self._done is not None:
+                yield self._done
         except CocoonError as error:
-            charge(error, self.due, self.text)
+            failure = error
+            charge(error, self.charged, self._answer.text() if self._answer is not None else "")
             raise
         finally:
-            if not self._finished and self._stream is not None:
-                self._background(self._abandon(self._stream))
-            elif self._stream is not None:
-                self._connection.forget(self._stream)
+            self._slot.release()
+            self._stopped = True
+            await self._leave(failure)
 
-    async def _begin(self) -> None:
-        job, request, voucher = self._job, self._job.request, None
+    def stop(self) -> None:
+        """Stop paying now, whoever reads: what waits in `run` gets StreamTruncatedError."""
+        self._stopped = True
+        if self._answer is not None and self._stream is not None and self._ending is None:
+            self._stream.take_over()
+            self._end(self._abandon(self._answer, self._stream))
+
+    async def _leave(self, failure: CocoonError | None) -> None:
+        if isinstance(failure, VerificationError):
+            self._host.distrust(self._job.provider_id.hex(), failure)
+        if self._ending is not None:
+            await asyncio.wait({self._ending})
+        elif self._answer is None or self._stream is None:
+            await asyncio.wait({self._end(self._withdraw())})
+        else:  # not waited for: it may take as long as the provider does
+            self._end(self._abandon(self._answer, self._stream, failure))
+
+    # --- the request
+
+    async def _begin(self) -> tuple[Answer, Stream]:
+        job, voucher = self._job, None
+        if len(encode_body(job.request)) > CLIENT_MAX_REQUEST:
+            raise InvalidRequestError(
+                f"the request is larger than {CLIENT_MAX_REQUEST} bytes; shorten its messages"
+            )
         if job.channel is not None:
             voucher = await job.channel.open_stream(
-                request.id,
-                price=Price(*request.price),
+                job.request.id,
+                price=Price(*job.request.price),
                 prompt_bound=job.prompt_bound,
                 max_tokens=job.max_tokens,
                 window_tokens=job.window_tokens,
             )
-            self._emit(VoucherSigned(self._name, voucher.cumulative))
-        request = _with_voucher(request, voucher)
-        self._answer = Answer(
-            self._expected(request),
+            self._host.emit(VoucherSigned(self._name, voucher.cumulative))
+        self._check_running()
+        request = replace(job.request, voucher=voucher)
+        connection = self._slot.connection
+        answer = Answer(
+            job.expected(request, connection.session.session_id),
             decode=job.codec.decode if job.codec else None,
             encode=job.codec.encode if job.codec else None,
         )
-        # Nothing may be awaited between the two: stream ids go out in the order they are taken.
+        stream = self._slot.open(request)
+        self._answer, self._stream = answer, stream
+        await connection.flush()
+        return answer, stream
+
+    async def _next(self, stream: Stream) -> MessageReceived:
+        self._check_running()
         try:
-            self._stream = self._connection.open_stream()
-        except CocoonError:
-            await self._refused()  # nothing was sent
+            return await self._job.deadlines.bound(
+                stream.receive(), started=self._started, first_token_seen=self._first_token_seen
+            )
+        except StreamTruncatedError as error:
+            if self._refusal is not None:  # the provider had said why, only its receipt is missing
+                raise self._explained(self._refusal) from error
             raise
-        await self._stream.send(request)
 
-    def _expected(self, request: Request) -> Expected:
-        job, channel = self._job, self._job.channel
-        return Expected(
-            provider=job.provider_id,
-            client=channel.client_key if channel else ZERO_KEY,
-            network=job.network,
-            channel=channel.address.hash if channel else ZERO_KEY,
-            epoch=channel.epoch if channel else 0,
-            session_id=self._connection.session.session_id,
-            request_id=request.id,
-            request_hash=request_hash(encode_body(request)),
-            model_hash=request.model_hash,
-            price=Price(*request.price),
-            prompt_bound=job.prompt_bound,
-            prompt_exact=job.prompt_exact,
-            max_tokens=job.max_tokens,
-        )
+    def _check_running(self) -> None:
+        if self._stopped:
+            raise StreamTruncatedError("the stream was closed before its receipt")
 
-    async def _receive(self) -> AsyncGenerator[Delta | Finish | Done, None]:
-        assert self._stream is not None  # noqa: S101 - set by _begin
-        assert self._answer is not None  # noqa: S101
-        failed: CocoonError | None = None
-        while True:
-            received = await self._next(self._stream)
-            match received.message:
-                case Delta() as delta:
-                    self._answer.on_delta(delta, received.body)
-                    self._note_first_token()
-                    yield delta
-                case Result() as result:
-                    self._answer.on_result(result, received.body)
-                    if result.kind == "finish" and isinstance(result.data, dict):
-                        yield Finish(
-                            int(result.data.get("choice", 0)),
-                            str(result.data.get("reason", "stop")),
-                        )
-                case Meter() as meter:
-                    await self._pay(meter)
-                case Queue(position=position, estimated_ms=estimated):
-                    self._emit(Queued(self._name, position, estimated))
-                case Error() as frame:
-                    failed = error_from_frame(frame)
-                    if received.end:  # nothing was billed
-                        await self._refused()
-                        raise failed
-                case ReceiptFrame(raw=raw):
-                    receipt = await self._settle(raw)
-                    if failed is not None:
-                        raise charge(failed, receipt.price, self.text)
-                    yield Done(receipt, raw)
-                    return
-                case other:
-                    raise ProviderError(
-                        f"the provider sent a {type(other).__name__} frame where none is allowed"
-                    )
+    # --- the answer
 
-    async def _next(self, stream: Stream) -> Any:
-        deadlines, now = self._job.deadlines, time.monotonic()
-        limits = [
-            ("idle", now + deadlines.idle)
-            if self._first_token_seen
-            else ("first_token", self._started + deadlines.first_token)
-        ]
-        if deadlines.total_at is not None:
-            limits.append(("total", deadlines.total_at))
-        phase, at = min(limits, key=lambda limit: limit[1])
-        try:
-            async with asyncio.timeout(max(0.0, at - now)):
-                return await stream.receive()
-        except TimeoutError as error:
-            raise DeadlineError(
-                f"no {'first token' if phase == 'first_token' else 'frame'} from the provider in time "
-                f"({phase} timeout, {time.monotonic() - self._started:.1f} s after the request); "
-                "try another provider or raise the timeout",
-                phase=phase,
-            ) from error
+    async def _take(self, answer: Answer, stream: Stream, received: MessageReceived) -> list[Item]:
+        """Any frame but the last one. What is billed is checked here as it comes."""
+        match received.message:
+            case Delta() as delta:
+                answer.on_delta(delta, received.body)
+                self._note_first_token()
+                return [delta]
+            case Result() as result:
+                answer.on_result(result, received.body)
+                finish = Finish.of(result)
+                return [finish] if finish is not None else []
+            case Meter() as meter:
+                answer.on_meter(meter)
+                await self._pay(stream, meter)
+            case Queue(position=position, estimated_ms=estimated):
+                self._host.emit(Queued(self._name, position, estimated))
+        return []
+
+    def _last(
+        self, answer: Answer, stream: Stream, received: MessageReceived
+    ) -> Coroutine[Any, Any, None] | None:
+        """What closes the accounts, if this is the frame that does."""
+        match received.message:
+            case ReceiptFrame(raw=raw):
+                return self._conclude(answer, stream, raw)
+            case Error() as frame:
+                self._refusal = error_from_frame(frame)
+                # With END nothing was billed; without it the receipt is still to come.
+                return self._refused(stream) if received.end else None
+        return None
 
     def _note_first_token(self) -> None:
         if not self._first_token_seen:
             self._first_token_seen = True
             elapsed = (time.monotonic() - self._started) * 1000
-            self._emit(FirstToken(self._name, elapsed))
+            self._host.emit(FirstToken(self._name, elapsed))
 
-    async def _pay(self, meter: Meter) -> None:
-        assert self._answer is not None  # noqa: S101
-        assert self._stream is not None  # noqa: S101
-        self._answer.on_meter(meter)
-        channel = self._job.channel
-        if channel is None:
+    async def _pay(self, stream: Stream, meter: Meter) -> None:
+        if self._job.channel is None or self._stopped:
             return
-        voucher = await channel.on_meter(self._job.request.id, meter)
-        self._emit(VoucherSigned(self._name, voucher.cumulative))
-        await self._stream.send(voucher)
+        voucher = await self._job.channel.on_meter(self.request_id, meter)
+        self._check_running()
+        self._lacking = meter.wanted - voucher.cumulative
+        self._host.emit(VoucherSigned(self._name, voucher.cumulative))
+        await stream.send(voucher)
 
-    async def _settle(self, raw: bytes) -> Receipt:
-        assert self._answer is not None  # noqa: S101
-        assert self._stream is not None  # noqa: S101
-        receipt = self._answer.on_receipt(raw)
-        if self._job.channel is not None:
-            await self._job.channel.settle(self._job.request.id, receipt, raw)
-        self._finished, self._price = True, receipt.price
-        session = self._connection.session
-        with suppress(CocoonError, OSError, TimeoutError):
-            await self._stream.send(Ack(), end=True)
-        self._emit(
+    def _explained(self, refusal: CocoonError) -> CocoonError:
+        """A provider that got no more vouchers cannot know that our channel had no more to give."""
+        channel = self._job.channel
+        if channel is None or self._lacking <= 0 or not isinstance(refusal, VoucherRejectedError):
+            return refusal
+        if channel.state.signed < channel.state.limit:
+            return refusal
+        return InsufficientFundsError(
+            f"the channel {channel.address.raw} ran out of funds during the answer, which needs "
+            f"{format_amount(self._lacking)} coins more; top it up, or ask for fewer tokens",
+            needed=self._lacking,
+        )
+
+    # --- the four endings
+
+    def _end(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._ending = self._host.background(self._close(work))
+        return self._ending
+
+    async def _close(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except VerificationError as error:
+            self._host.distrust(self._job.provider_id.hex(), error)
+            raise
+        finally:
+            try:
+                exposure = self._job.exposure()
+                await self._job.settle(self.charged if exposure is None else exposure)
+            finally:
+                if self._stream is not None:
+                    self._slot.connection.forget(self._stream)
+                self._host.leave_attempt(self)
+
+    async def _conclude(self, answer: Answer, stream: Stream, raw: bytes) -> None:
+        job, session = self._job, self._slot.connection.session
+        receipt = answer.on_receipt(raw)
+        if job.channel is not None:
+            await job.channel.settle(self.request_id, receipt, raw)
+        else:
+            await job.store(receipt, raw)
+        self._done = Done(receipt, raw)
+        await self._say_end(stream)
+        self._host.emit(
             ReceiptStored(
                 self._name,
                 receipt.price,
@@ -290,59 +277,44 @@ class Attempt:
                 session.bytes_sent + session.bytes_received,
             )
         )
-        return receipt
 
-    async def _refused(self) -> None:
-        self._finished, self._price = True, 0
-        if self._stream is not None:  # our END, without which the stream would count as open
-            with suppress(CocoonError, OSError, TimeoutError):
-                await self._stream.send(Ack(), end=True)
+    async def _refused(self, stream: Stream) -> None:
+        self._free_of_charge = True
+        await self._say_end(stream)
         if self._job.channel is not None:
-            await self._job.channel.refuse(self._job.request.id)
+            await self._job.channel.refuse(self.request_id)
 
-    async def _abandon(self, stream: Stream) -> None:
+    async def _withdraw(self) -> None:
+        """Nothing was sent; the ledger may know of the stream, or be about to."""
+        self._free_of_charge = True
+        if self._job.channel is not None:
+            await self._job.channel.refuse(self.request_id)
+
+    async def _abandon(
+        self, answer: Answer, stream: Stream, failure: CocoonError | None = None
+    ) -> None:
         """Stop paying, and take the receipt for what was delivered if it comes soon."""
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_TIMEOUT):
-                await stream.send(Cancel(), end=True)
-                await self._collect_receipt(stream)
-        except (CocoonError, OSError, TimeoutError):
-            pass  # the stream stays open in the ledger, which settles it from the receipt or pessimistically
-        finally:
-            self._connection.forget(stream)
+                try:
+                    self._cancelled = True
+                    await stream.send(Cancel(), end=True)
+                    # A provider that failed a check has nothing more to say that could be believed.
+                    while not isinstance(failure, VerificationError):
+                        received = await stream.receive()
+                        last = self._last(answer, stream, received)
+                        if last is not None:
+                            await last
+                            return
+                        await self._take(answer, stream, received)
+                except VerificationError:
+                    raise
+                except CocoonError as error:
+                    logger.debug("request %s was abandoned: %s", self._name, error.code)
+        logger.info("request %s has no receipt yet; the next session asks for it", self._name)
 
-    async def _collect_receipt(self, stream: Stream) -> None:
-        assert self._answer is not None  # noqa: S101
-        while True:
-            received = await stream.receive()
-            match received.message:
-                case Delta() as delta:
-                    self._answer.on_delta(delta, received.body)
-                case Result() as result:
-                    self._answer.on_result(result, received.body)
-                case Error() if received.end:
-                    await self._refused()
-                    return
-                case ReceiptFrame(raw=raw):
-                    receipt = self._answer.on_receipt(raw)
-                    if self._job.channel is not None:
-                        await self._job.channel.settle(self._job.request.id, receipt, raw)
-                    return
-                case _:
-                    pass
-
-
-def _with_voucher(request: Request, voucher: Any) -> Request:
-    return Request(
-        id=request.id,
-        kind=request.kind,
-        model=request.model,
-        model_hash=request.model_hash,
-        body=request.body,
-        seed=request.seed,
-        date=request.date,
-        salt=request.salt,
-        price=request.price,
-        voucher=voucher,
-        resume=request.resume,
-    )
+    async def _say_end(self, stream: Stream) -> None:
+        """Our END, without which the stream would count as open. The answer is complete without it."""
+        if not self._cancelled:
+            with suppress(CocoonError):
+                await stream.send(Ack(), end=True)

@@ -4,84 +4,145 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib.util
+import logging
 import os
 import secrets
-from functools import lru_cache
+import time
+from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
 from cocoon_sdk.settings import cache_dir
-from cocoon_sdk.transport.connection import Site
+from cocoon_sdk.transport.dial import Site
 
 if TYPE_CHECKING:
+    import httpx
+
     from cocoon_sdk.tokens.tokenizer import Tokenizer
+
+logger = logging.getLogger("cocoon_sdk.transport")
 
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
 FETCH_TIMEOUT = 10.0
+RETRY_AFTER = 300.0
+MAX_LOADED = 8
 
 
-async def tokenizer_for(tokens_hash: bytes, site: Site) -> Tokenizer | None:
-    """The tokenizer behind a hash that a signed descriptor names, or None.
+class Bundles:
+    """Tokenizers by the hash that a signed descriptor names. One fetch serves all who wait for it.
 
-    None means that prompts are bounded by their bytes and answers are not recounted: the extra
-    `[tokens]` is not installed, or the provider does not serve the bundle.
+    Args:
+        transport: replaces the network, in tests.
     """
-    try:
-        import tokenizers  # noqa: F401
-    except ImportError:
-        return None
-    path = cache_dir() / "tokens" / tokens_hash.hex()
-    if not path.exists():
-        raw = await _fetch(site, f"/tokens/{tokens_hash.hex()}")
-        if raw is None or hashlib.sha256(raw).digest() != tokens_hash:
+
+    def __init__(self, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._transport = transport
+        self._locks: dict[bytes, asyncio.Lock] = {}
+        self._retry_at: dict[bytes, float] = {}
+        self._loaded: OrderedDict[bytes, Tokenizer] = OrderedDict()
+
+    async def tokenizer(self, tokens_hash: bytes, site: Site) -> Tokenizer | None:
+        """The tokenizer behind a hash, or None.
+
+        None means that prompts are bounded by their bytes and answers are not recounted: the extra
+        `[tokens]` is not installed, or the provider does not serve the bundle.
+
+        Raises:
+            VerificationError: the bundle has the right hash and is unusable.
+        """
+        if importlib.util.find_spec("tokenizers") is None:
             return None
-        await asyncio.to_thread(_store, path, raw)
-    return await asyncio.to_thread(_load, path, tokens_hash)
-
-
-async def _fetch(site: Site, path: str) -> bytes | None:
-    endpoint = site.endpoint
-    # The checked address is dialled; name and certificate are still those of the signed URL.
-    url = httpx.URL(
-        scheme="https" if endpoint.secure else "http",
-        host=site.address,
-        port=endpoint.port,
-        path=path,
-    )
-    headers = {"Host": urlsplit(endpoint.url).netloc, "User-Agent": "-"}
-    extensions = {"sni_hostname": endpoint.host}
-    content = bytearray()
-    try:
-        async with (
-            httpx.AsyncClient(
-                timeout=FETCH_TIMEOUT, follow_redirects=False, trust_env=False
-            ) as http,
-            http.stream("GET", url, headers=headers, extensions=extensions) as response,
-        ):
-            if response.status_code != httpx.codes.OK:
-                return None
-            async for piece in response.aiter_bytes():
-                content += piece
-                if len(content) > MAX_BUNDLE_BYTES:
+        async with self._locks.setdefault(tokens_hash, asyncio.Lock()):
+            if tokens_hash not in self._loaded:
+                made = await self._make(tokens_hash, site)
+                if made is None:
                     return None
-    except httpx.HTTPError:
+                self._loaded[tokens_hash] = made
+            self._loaded.move_to_end(tokens_hash)
+            while len(self._loaded) > MAX_LOADED:
+                self._loaded.popitem(last=False)
+            return self._loaded[tokens_hash]
+
+    async def _make(self, tokens_hash: bytes, site: Site) -> Tokenizer | None:
+        path = cache_dir() / "tokens" / tokens_hash.hex()
+        raw = await asyncio.to_thread(_cached, path, tokens_hash)
+        if raw is None:
+            raw = await self._fetched(tokens_hash, site)
+            if raw is None:
+                return None
+            await asyncio.to_thread(_store, path, raw)
+        return await asyncio.to_thread(_load, raw)
+
+    async def _fetched(self, tokens_hash: bytes, site: Site) -> bytes | None:
+        if time.monotonic() < self._retry_at.get(tokens_hash, 0.0):
+            return None
+        raw = await self._get(site, f"/tokens/{tokens_hash.hex()}")
+        if raw is not None and hashlib.sha256(raw).digest() == tokens_hash:
+            return raw
+        logger.info("no token bundle %s: prompts are bounded by their bytes", tokens_hash.hex())
+        self._retry_at[tokens_hash] = time.monotonic() + RETRY_AFTER
         return None
-    return bytes(content)
+
+    async def _get(self, site: Site, path: str) -> bytes | None:
+        import httpx
+
+        endpoint = site.endpoint
+        # The checked address is dialled; name and certificate are still those of the signed URL.
+        url = httpx.URL(
+            scheme="https" if endpoint.secure else "http",
+            host=site.address,
+            port=endpoint.port,
+            path=path,
+        )
+        headers = {"Host": urlsplit(endpoint.url).netloc, "User-Agent": "-"}
+        extensions = {"sni_hostname": endpoint.host}
+        content = bytearray()
+        try:
+            async with (
+                asyncio.timeout(FETCH_TIMEOUT),
+                httpx.AsyncClient(
+                    follow_redirects=False,
+                    trust_env=False,
+                    verify=endpoint.secure,  # else it would load certificates for nothing
+                    transport=self._transport,
+                ) as http,
+                http.stream("GET", url, headers=headers, extensions=extensions) as response,
+            ):
+                if response.status_code != httpx.codes.OK:
+                    return None
+                async for piece in response.aiter_bytes():
+                    content += piece
+                    if len(content) > MAX_BUNDLE_BYTES:
+                        return None
+        except (httpx.HTTPError, TimeoutError):
+            return None
+        return bytes(content)
+
+
+def _cached(path: Path, tokens_hash: bytes) -> bytes | None:
+    """What lies in the cache, if it is whole."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    return raw if hashlib.sha256(raw).digest() == tokens_hash else None
 
 
 def _store(path: Path, raw: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    temporary.write_bytes(raw)
-    os.replace(temporary, path)  # noqa: PTH105 - the same, and says atomic
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(raw)
+        os.replace(temporary, path)  # noqa: PTH105 - the same, and says atomic
+    except OSError as error:  # a full disk costs a fetch next time, not this request
+        logger.warning("the token bundle could not be cached: %s", error.strerror)
+        temporary.unlink(missing_ok=True)
 
 
-@lru_cache(maxsize=8)
-def _load(path: Path, tokens_hash: bytes) -> Tokenizer:
+def _load(raw: bytes) -> Tokenizer:
     from cocoon_sdk.tokens.bundle import TokenBundle
     from cocoon_sdk.tokens.tokenizer import Tokenizer
 
-    return Tokenizer(TokenBundle.from_bytes(path.read_bytes(), tokens_hash))
+    return Tokenizer(TokenBundle.from_bytes(raw))

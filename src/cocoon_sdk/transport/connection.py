@@ -4,112 +4,51 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 import time
 from collections import deque
-from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
 
-from cocoon_sdk.errors import ConnectError, DecryptionError, HandshakeError, StreamTruncatedError
-from cocoon_sdk.keys import Signer
+from cocoon_sdk.errors import (
+    CocoonError,
+    ConnectError,
+    DecryptionError,
+    HandshakeError,
+    StreamTruncatedError,
+)
+from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_STREAMS
 from cocoon_sdk.protocol.constants import CLOSE_TIMEOUT as CLOSE_CODE_TIMEOUT
-from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
-from cocoon_sdk.protocol.messages import CloseReason, Message
-from cocoon_sdk.protocol.params import ChannelId, RegistryRef
+from cocoon_sdk.protocol.messages import Message
 from cocoon_sdk.protocol.session import ClientSession
-from cocoon_sdk.registry.endpoint import Endpoint
+from cocoon_sdk.transport.failures import twin
+from cocoon_sdk.transport.stream import Stream
 
-MAX_QUEUE = 16  # wire.md, "Limits"
 WRITE_TIMEOUT = 30.0
-# A stream's frames wait here while the application reads; an honest provider stays far below this,
-# since it works at most one paid window ahead.
-MAX_PENDING_FRAMES = 1024
 CLOSE_TIMEOUT = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where a provider is: the URL it signed, and the address that was checked and is dialled."""
-
-    endpoint: Endpoint
-    address: str
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Whom a connection is for and as whom we come. `signer` None means anonymous."""
-
-    site: Site
-    provider_id: bytes
-    signer: Signer | None
-    channel: ChannelId | None
-    registry: RegistryRef | None
-
-    @property
-    def key(self) -> tuple[str, bytes, bytes]:
-        """What makes two connections interchangeable."""
-        return (
-            self.site.endpoint.url,
-            self.provider_id,
-            self.signer.public_key if self.signer is not None else b"",
-        )
-
-
-class Stream:
-    """One request's frames on a connection."""
-
-    def __init__(self, connection: Connection, number: int) -> None:
-        self._connection = connection
-        self._frames: asyncio.Queue[MessageReceived | Exception] = asyncio.Queue()
-        self.number = number
-        self.ended = False
-
-    async def send(self, message: Message, *, end: bool = False) -> None:
-        """Send one message; `end` says that this side is done with the stream."""
-        await self._connection.send(self.number, message, end=end)
-
-    async def receive(self) -> MessageReceived:
-        """The next message.
-
-        Raises:
-            StreamTruncatedError: the connection ended before the stream did.
-            DecryptionError: a record did not authenticate.
-        """
-        item = await self._frames.get()
-        if isinstance(item, Exception):
-            self._frames.put_nowait(item)  # every later call ends the same way
-            raise item
-        self.ended = self.ended or item.end
-        return item
-
-    def deliver(self, item: MessageReceived | Exception) -> None:
-        """Called by the connection's reader."""
-        if self._frames.qsize() >= MAX_PENDING_FRAMES and not isinstance(item, Exception):
-            raise DecryptionError("the provider sent far more than was paid for; connection closed")
-        self._frames.put_nowait(item)
+_NORMAL = 1000
+_LOST = (WebSocketException, TimeoutError, OSError)
 
 
 class Connection:
-    """A live session. Made by `open_connection`; closed once, by whoever holds it."""
+    """A live session. Made by `dial.open_connection`; it ends on the first failure or by `close`."""
 
-    def __init__(self, websocket: ClientConnection, session: ClientSession, peer: Peer) -> None:
+    def __init__(self, websocket: ClientConnection, session: ClientSession) -> None:
         self._websocket = websocket
         self._session = session
         self._streams: dict[int, Stream] = {}
+        self._promised = 0
         self._write_lock = asyncio.Lock()
         self._sealed: deque[bytes] = deque()
-        self._failure: Exception | None = None
+        self._failure: CocoonError | None = None
+        self._close_code = _NORMAL
         self._tasks: list[asyncio.Task[None]] = []
+        self._ending: asyncio.Task[None] | None = None
         self._handshake: asyncio.Future[HandshakeCompleted] = (
             asyncio.get_running_loop().create_future()
         )
-        self.peer = peer
 
     @property
     def session(self) -> ClientSession:
@@ -122,76 +61,91 @@ class Connection:
         return self._failure is None and self._session.ready and not self._session.aged
 
     @property
-    def over(self) -> bool:
-        """Whether nobody can use this any more: it failed, or aged with no stream left."""
-        return self._failure is not None or (not self.usable and self.open_streams == 0)
+    def spent(self) -> bool:
+        """Whether it can be dropped: it has failed, or is too old and nobody uses it."""
+        idle = not self._promised and not self._session.open_streams
+        return self._failure is not None or (idle and not self.usable)
 
-    @property
-    def open_streams(self) -> int:
-        """How many streams are in use."""
-        return self._session.open_streams
+    def slot(self) -> Slot | None:
+        """The right to open one stream, or None where the connection is full or ending."""
+        if not self.usable or self._session.open_streams + self._promised >= MAX_STREAMS:
+            return None
+        self._promised += 1
+        return Slot(self)
 
-    async def handshake(self, limit: float) -> HandshakeCompleted:
-        """Run the handshake; the provider is proved to hold the key that the registry names."""
+    async def handshake(self) -> HandshakeCompleted:
+        """Run the handshake; the provider is proved to hold the key that the registry names.
+
+        Raises:
+            HandshakeError, ConnectError: it could not be finished.
+        """
         self._tasks = [
             asyncio.create_task(self._read(), name="cocoon-read"),
             asyncio.create_task(self._watch(), name="cocoon-watch"),
         ]
         self._session.start()
-        await self._flush()
-        async with asyncio.timeout(limit):
-            return await asyncio.shield(self._handshake)
+        await self._write()
+        return await asyncio.shield(self._handshake)
 
-    def open_stream(self) -> Stream:
-        """A new stream with the next odd id."""
-        if self._failure is not None:
-            raise self._failure
-        stream = Stream(self, self._session.open_stream())
+    def open_stream(self, message: Message, *, end: bool = False) -> Stream:
+        """A new stream with its first message sealed and waiting for `flush`; see `Slot.open`."""
+        self._check()
+        try:
+            stream = Stream(self, self._session.open_stream())
+            self._session.send(stream.number, message, end=end)
+        except ProtocolError as error:
+            raise StreamTruncatedError(f"no new request fits on this session: {error}") from error
         self._streams[stream.number] = stream
         return stream
 
+    def give_back(self) -> None:
+        """One promised stream will not be opened, or was; for `Slot`."""
+        self._promised -= 1
+
     def forget(self, stream: Stream) -> None:
-        """Drop a stream that both sides have ended, or that nobody reads any more."""
+        """Drop a stream that nobody reads any more."""
         self._streams.pop(stream.number, None)
 
-    async def send(self, stream: int, message: Message, *, end: bool) -> None:
-        """Queue one message and write all that is queued."""
-        if self._failure is not None:
-            raise self._failure
-        self._session.send(stream, message, end=end)
-        await self._flush()
+    async def send(self, stream: int, message: Message, *, end: bool = False) -> None:
+        """Seal one message and write all that is sealed.
+
+        Raises:
+            StreamTruncatedError, DecryptionError: the connection is over.
+        """
+        self._check()
+        try:
+            self._session.send(stream, message, end=end)
+        except ProtocolError as error:
+            raise StreamTruncatedError(f"this session takes no more frames: {error}") from error
+        await self._write()
+
+    async def flush(self) -> None:
+        """Write what is sealed.
+
+        Raises:
+            StreamTruncatedError, DecryptionError: the connection is over.
+        """
+        self._check()
+        await self._write()
 
     async def close(self) -> None:
         """Say CLOSE, end the websocket and the tasks. Never raises for a dead peer."""
-        if self._failure is None and self._session.ready:
-            with contextlib.suppress(ProtocolError, WebSocketException, TimeoutError, OSError):
-                self._session.close(CloseReason.NORMAL)
-                await self._flush()
         self._fail(StreamTruncatedError("the connection was closed by this client"))
-        await self._teardown()
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
 
-    async def __aenter__(self) -> Self:
-        return self
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise twin(self._failure)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
+    async def _write(self) -> None:
+        try:
+            await self._drain()
+        except _LOST as error:
+            self._fail(self._truncated())
+            raise twin(self._failure or self._truncated()) from error
 
-    async def _teardown(self) -> None:
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(WebSocketException, TimeoutError, OSError):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
-                await self._websocket.close()
-
-    async def _flush(self) -> None:
+    async def _drain(self) -> None:
         # Sealed records must all go out, in order: what a cancelled writer leaves behind waits here for
         # the next one. A record that was handed to the websocket is written even then.
         async with self._write_lock:
@@ -202,24 +156,32 @@ class Connection:
 
     async def _read(self) -> None:
         try:
-            async for message in self._websocket:
-                if isinstance(message, str):
-                    raise DecryptionError("the provider sent a text message; connection closed")
-                for event in self._session.receive(message):
+            while True:
+                fragments = [part async for part in self._websocket.recv_streaming()]
+                if len(fragments) != 1 or not isinstance(fragments[0], bytes):
+                    raise RemoteProtocolError("a text or fragmented websocket message")
+                for event in self._session.receive(fragments[0]):
                     self._dispatch(event)
-                await self._flush()
-            self._session.eof()
-            self._fail(StreamTruncatedError("the provider closed the connection"))
-        except TruncatedError:
-            self._fail(self._truncated())
+                await self._drain()
+        except _LOST:
+            self._fail(self._at_end())
         except RemoteProtocolError as error:
+            self._close_code = error.close_code
             self._fail(_as_user_error(error, handshaken=self._handshake.done()))
-        except (WebSocketException, TimeoutError, OSError):
-            self._fail(self._truncated())
         except DecryptionError as error:
+            self._close_code = CLOSE_PROTOCOL
             self._fail(error)
+        except ProtocolError as error:
+            self._fail(StreamTruncatedError(f"the session cannot go on: {error}"))
 
-    def _truncated(self) -> Exception:
+    def _at_end(self) -> CocoonError:
+        try:
+            self._session.eof()
+        except TruncatedError:
+            return self._truncated()
+        return StreamTruncatedError("the provider closed the connection")
+
+    def _truncated(self) -> CocoonError:
         if not self._handshake.done():
             code = self._websocket.close_code
             return HandshakeError(
@@ -238,11 +200,8 @@ class Connection:
             await asyncio.sleep(1.0 if deadline is None else min(1.0, max(0.01, deadline - now)))
             try:
                 self._session.on_timer()
-                await self._flush()
             except ProtocolError as error:
                 self._fail(_as_user_error(error, handshaken=self._handshake.done()))
-            except (WebSocketException, TimeoutError, OSError):
-                self._fail(self._truncated())
 
     def _dispatch(self, event: object) -> None:
         match event:
@@ -257,19 +216,58 @@ class Connection:
             case PeerClosed():
                 self._fail(StreamTruncatedError("the provider closed the connection"))
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: CocoonError) -> None:
+        """The end, whoever causes it: readers are told, tasks and socket go in the background."""
         if self._failure is not None:
             return
         self._failure = error
         if not self._handshake.done():
-            self._handshake.set_exception(error)
+            self._handshake.set_exception(twin(error))
             self._handshake.exception()  # marks it as seen, should nobody be waiting
         for stream in self._streams.values():
-            if not stream.ended:
-                stream.deliver(error)
+            stream.deliver(error)
+        self._ending = asyncio.get_running_loop().create_task(
+            self._teardown(), name="cocoon-teardown"
+        )
+
+    async def _teardown(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(ProtocolError, *_LOST):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                self._session.close()  # queues nothing where the session is dead
+                await self._drain()
+                await self._websocket.close(self._close_code)
+        self._websocket.transport.abort()  # nothing happens where it is closed already
 
 
-def _as_user_error(error: ProtocolError, *, handshaken: bool) -> Exception:
+class Slot:
+    """The right to open one stream on a connection, so that many requests cannot all pick the last one."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._used = False
+
+    def open(self, message: Message, *, end: bool = False) -> Stream:
+        """Open the stream with its first message, which `Connection.flush` then writes.
+
+        Nothing is awaited in between, so that stream ids go out in the order in which they are taken.
+
+        Raises:
+            StreamTruncatedError, DecryptionError: the connection is over; nothing was queued.
+        """
+        self.release()
+        return self.connection.open_stream(message, end=end)
+
+    def release(self) -> None:
+        """Give the right back; after `open` or twice it changes nothing."""
+        if not self._used:
+            self._used = True
+            self.connection.give_back()
+
+
+def _as_user_error(error: ProtocolError, *, handshaken: bool) -> CocoonError:
     if isinstance(error, RemoteProtocolError) and error.close_code == CLOSE_CODE_TIMEOUT:
         if handshaken:
             return StreamTruncatedError(f"the session with the provider ended: {error}")
@@ -279,57 +277,3 @@ def _as_user_error(error: ProtocolError, *, handshaken: bool) -> Exception:
             f"the provider could not prove that it is the one in the registry: {error}"
         )
     return DecryptionError(f"the provider broke the encrypted session: {error}")
-
-
-async def open_connection(peer: Peer, *, limit: float, padding: str = "default") -> Connection:
-    """Dial, upgrade and run the handshake within `limit` seconds.
-
-    Raises:
-        ConnectError: nobody answers there, or it does not speak the subprotocol.
-        HandshakeError: somebody answers who is not this provider.
-    """
-    session = ClientSession(
-        provider_id=peer.provider_id,
-        signer=peer.signer,
-        channel=peer.channel,
-        registry=peer.registry,
-        random=secrets.token_bytes,
-        clock=time.monotonic,
-        padding=padding,
-    )
-    started = time.monotonic()
-    url = peer.site.endpoint.url
-    try:
-        websocket = await connect(
-            url,
-            host=peer.site.address,  # not resolved a second time
-            port=peer.site.endpoint.port,
-            proxy=None,
-            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]  # a NewType of str
-            compression=None,
-            max_size=MAX_MESSAGE,
-            max_queue=MAX_QUEUE,
-            open_timeout=limit,
-            user_agent_header=None,  # no fingerprint (wire.md, "Messages")
-        )
-    except (InvalidURI, InvalidHandshake) as error:
-        raise ConnectError(
-            f"{url} answers but does not speak {SUBPROTOCOL}; the registry may be out of date"
-        ) from error
-    except (OSError, TimeoutError) as error:
-        raise ConnectError(
-            f"cannot reach {url}: {error or 'timed out'}; "
-            "the provider may be down, another one can be chosen"
-        ) from error
-    connection = Connection(websocket, session, peer)
-    try:
-        if websocket.subprotocol != SUBPROTOCOL:
-            raise ConnectError(f"{url} did not select the subprotocol {SUBPROTOCOL}")
-        await connection.handshake(max(0.1, limit - (time.monotonic() - started)))
-    except TimeoutError as error:
-        await connection.close()
-        raise ConnectError(f"{url} did not finish the handshake in {limit:g} s") from error
-    except BaseException:
-        await connection.close()
-        raise
-    return connection

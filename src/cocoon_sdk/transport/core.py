@@ -11,13 +11,17 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.errors import CocoonError, ConfigError, VerificationError
 from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.payments import ledger
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.payments.channels import load_channels
+from cocoon_sdk.payments.receipt import Receipt
 from cocoon_sdk.registry.fetch import RegistryClient
 from cocoon_sdk.store.database import Database
+from cocoon_sdk.transport.bundle import Bundles
+from cocoon_sdk.transport.job import Stoppable
 from cocoon_sdk.transport.pool import Pool
 from cocoon_sdk.types.events import Event
 
@@ -38,7 +42,10 @@ class Timeouts:
     def __post_init__(self) -> None:
         for name in ("connect", "first_token", "idle", "total"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is None and name == "total":
+                continue
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not value > 0:
                 raise ConfigError(f"the timeout {name} is {value!r}; it must be above 0 seconds")
 
 
@@ -57,6 +64,7 @@ class Core:
     ) -> None:
         self.registry = registry
         self.pool = Pool(padding=padding)
+        self.bundles = Bundles()
         self.quarantined: dict[str, str] = {}
         self.salt = secrets.token_bytes(16)
         self._make_database = database
@@ -68,6 +76,7 @@ class Core:
         self._channels: dict[str, PaymentChannel] | None = None
         self._opening = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._attempts: dict[bytes, Stoppable] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self.closed = False
 
@@ -77,9 +86,12 @@ class Core:
         Raises:
             ConfigError: closed, or used from another event loop than before.
         """
-        loop = asyncio.get_running_loop()
         if self.closed:
             raise ConfigError("this client is closed; make a new one")
+        self._bind()
+
+    def _bind(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         if self._loop is not loop:
@@ -92,35 +104,55 @@ class Core:
         """Whether there is anything to close."""
         return self._loop is not None and not self.closed
 
+    @property
+    def live(self) -> Mapping[bytes, Stoppable]:
+        """The attempts that run now, or whose receipt is still awaited, by request id."""
+        return self._attempts
+
     async def ledger(self) -> tuple[Mapping[str, PaymentChannel], BudgetLedger]:
         """The open channels by provider id (hex), and the budget; opened on first use."""
         async with self._opening:
-            if self._database is None:
-                self._database = await asyncio.to_thread(self._make_database)
+            database = await self._open()
             if self._budget is None:
-                self._budget = self._make_budget(self._database)
+                self._budget = self._make_budget(database)
             if self._channels is None:
-                await self._load(self._database)
-            assert self._channels is not None  # noqa: S101 - set by _load
+                self._channels = await self._load(database)
             return self._channels, self._budget
 
-    async def reload_channels(self) -> None:
-        """Look into the ledger again, after a channel was opened or closed."""
+    async def reload_channels(self) -> Mapping[str, PaymentChannel]:
+        """Look into the ledger again: channels may have been opened, topped up or closed elsewhere."""
         async with self._opening:
-            if self._database is not None:
-                await self._load(self._database)
+            self._channels = await self._load(await self._open())
+            return self._channels
 
-    async def _load(self, database: Database) -> None:
+    async def store_receipt(self, receipt: Receipt, raw: bytes) -> None:
+        """Keep the verified receipt of a free request."""
+        async with self._opening:
+            database = await self._open()
+        await database.run(lambda c: ledger.add_receipt(c, receipt, raw, channel_id=None))
+
+    async def _open(self) -> Database:
+        if self._database is None:
+            self._database = await asyncio.to_thread(self._make_database)
+        return self._database
+
+    async def _load(self, database: Database) -> dict[str, PaymentChannel]:
         master = await asyncio.to_thread(self._make_master)
+        if master is None:
+            return {}
         known = self._channels or {}
-        found = await load_channels(database, master) if master is not None else ()
-        self._channels = {}
-        for channel in found:
-            name = channel.provider_key.hex()
-            # An object with open streams keeps its lock and counters.
-            old = known.get(name)
-            same = old is not None and old.address == channel.address and old.epoch == channel.epoch
-            self._channels[name] = old if same and old is not None else channel
+        channels: dict[str, PaymentChannel] = {}
+        for found in await load_channels(database, master):
+            name = found.provider_key.hex()
+            # The object that running requests use stays the one that is asked for their accounts.
+            old, channel = known.get(name), found
+            if old is not None and (old.address, old.epoch) == (found.address, found.epoch):
+                await old.reload()
+                channel = old
+            best = channels.get(name)
+            if best is None or channel.available > best.available:
+                channels[name] = channel
+        return channels
 
     def emit(self, event: Event) -> None:
         """Hand an event to the user's callback; its errors are logged, never raised into a request."""
@@ -131,28 +163,62 @@ class Core:
         except Exception:
             logger.exception("the on_event callback failed")
 
-    def background(self, work: Coroutine[Any, Any, None]) -> object:
+    def distrust(self, provider: str, error: VerificationError) -> None:
+        """Quarantine a provider: it is not asked again by this client."""
+        if provider not in self.quarantined:
+            logger.warning("provider %s is quarantined: %s", provider, error)
+            self.quarantined[provider] = str(error)
+
+    def enter_attempt(self, attempt: Stoppable) -> None:
+        """An attempt begins; `close` will stop it."""
+        self._attempts[attempt.request_id] = attempt
+
+    def leave_attempt(self, attempt: Stoppable) -> None:
+        """An attempt and all that it left in the background is over."""
+        self._attempts.pop(attempt.request_id, None)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run something that outlives the request, such as the end of a cancelled one."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._over)
         return task
 
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()  # whoever waits for the task has it, too
+        if isinstance(error, CocoonError):
+            logger.debug("the end of a request failed: %s", error.code)
+        elif error is not None:
+            logger.error("the end of a request failed: %s", type(error).__name__)
+
     async def close(self) -> None:
-        """Let cancelled requests take their receipts, then close sessions, registry and database."""
+        """Let cancelled requests take their receipts, then close sessions, registry and database.
+
+        Raises:
+            ConfigError: called from another event loop than the one the client was used on.
+        """
         if self.closed:
             return
+        self._bind()
         self.closed = True
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BACKGROUND_GRACE):
-                while self._tasks:
-                    await asyncio.wait(set(self._tasks))
-        for task in set(self._tasks):
-            task.cancel()
-        await self.pool.close()
-        await self.registry.aclose()
-        if self._database is not None:
-            await asyncio.to_thread(self._database.close)
+        async with contextlib.AsyncExitStack() as stack:
+            if self._database is not None:
+                stack.push_async_callback(asyncio.to_thread, self._database.close)
+            stack.push_async_callback(self.registry.aclose)
+            stack.push_async_callback(self.pool.close)
+            for attempt in list(self._attempts.values()):
+                attempt.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BACKGROUND_GRACE):
+                    while self._tasks:
+                        await asyncio.wait(set(self._tasks))
+            left = set(self._tasks)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
 
 
 def total_deadline(timeouts: Timeouts) -> float | None:

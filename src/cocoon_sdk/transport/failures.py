@@ -1,8 +1,8 @@
-"""From an ERROR frame to the exception that users catch."""
+"""Errors of a request: out of ERROR frames, with their cost, and as copies for several who wait."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from cocoon_sdk.errors import (
     ChannelDesyncError,
@@ -22,6 +22,8 @@ from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.protocol.messages import Error
 
 MAX_MESSAGE_CHARACTERS = 300
+
+E = TypeVar("E", bound=CocoonError)
 
 
 def error_from_frame(frame: Error) -> CocoonError:
@@ -78,6 +80,16 @@ def charge(error: CocoonError, nano: int, partial_text: str) -> CocoonError:
         error.charged_nano = nano
         error.partial_text = partial_text
     return error
+
+
+def twin(error: E) -> E:
+    """The same error once more.
+
+    What ends a connection concerns several requests, and each notes its own cost and text on its own copy.
+    """
+    copied = type(error).__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    return copied
 
 
 def _amount(detail: dict[str, Any], name: str) -> int | None:

@@ -3,39 +3,107 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
-from cocoon_sdk.protocol.constants import MAX_STREAMS
-from cocoon_sdk.transport.connection import Connection, Peer, open_connection
+from cocoon_sdk.errors import CocoonError, ConfigError, DeadlineError
+from cocoon_sdk.transport.connection import Connection, Slot
+from cocoon_sdk.transport.dial import Peer, open_connection
+from cocoon_sdk.transport.failures import twin
+
+Key = tuple[str, bytes, bytes]
+Dial = Callable[..., Awaitable[Connection]]
 
 
 class Pool:
-    """At most a few connections per (endpoint, provider, client key); dialling is single-flight."""
+    """Connections by (endpoint, provider, client key), each with at most eight streams.
 
-    def __init__(self, *, padding: str = "default") -> None:
-        self._idle_or_busy: dict[tuple[str, bytes, bytes], list[Connection]] = {}
-        self._locks: dict[tuple[str, bytes, bytes], asyncio.Lock] = {}
+    Requests that need a new one wait for the same handshake. A handshake goes on even if those who
+    wait for it are cancelled: the next request will be glad of it.
+    """
+
+    def __init__(self, *, padding: str = "default", dial: Dial = open_connection) -> None:
+        self._live: dict[Key, list[Connection]] = {}
+        self._dials: dict[Key, asyncio.Task[None]] = {}
         self._padding = padding
+        self._dial = dial
+        self._closed = False
 
-    async def acquire(self, peer: Peer, *, limit: float) -> tuple[Connection, bool]:
-        """A connection with a free stream, and whether it had been open before.
+    async def acquire(self, peer: Peer, *, limit: float) -> tuple[Slot, bool]:
+        """The right to open a stream, and whether no new handshake was needed for it.
 
         Raises:
-            ConnectError, HandshakeError: a new one was needed and could not be made.
+            ConnectError, HandshakeError, ProviderOverloadedError: no session could be made.
+            DeadlineError: not within `limit` seconds.
+            ConfigError: the pool is closed.
         """
-        async with self._locks.setdefault(peer.key, asyncio.Lock()):
-            live = self._idle_or_busy.setdefault(peer.key, [])
-            for connection in list(live):
-                if connection.usable and connection.open_streams < MAX_STREAMS:
-                    return connection, True
-                if connection.over:
-                    live.remove(connection)
-                    await connection.close()
-            connection = await open_connection(peer, limit=limit, padding=self._padding)
-            live.append(connection)
-            return connection, False
+        fresh = False
+        try:
+            async with asyncio.timeout(limit):
+                while (slot := self._free(peer.key)) is None:
+                    if self._closed:
+                        raise ConfigError("this client is closed; make a new one")
+                    task = self._dials.get(peer.key)
+                    if task is None:
+                        task, fresh = self._start(peer, limit), True
+                    await _outcome(task)
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"no session with {peer.site.endpoint.url} in {limit:g} s; try another provider or "
+                "raise the connect timeout",
+                phase="connect",
+            ) from error
+        return slot, not fresh
 
     async def close(self) -> None:
-        """Close every connection."""
-        connections = [one for many in self._idle_or_busy.values() for one in many]
-        self._idle_or_busy.clear()
+        """Close every connection and give up those being made."""
+        self._closed = True
+        dials = list(self._dials.values())
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
+        connections = [one for many in self._live.values() for one in many]
+        self._live.clear()
         await asyncio.gather(*(connection.close() for connection in connections))
+
+    def _free(self, key: Key) -> Slot | None:
+        live = self._live.get(key, [])
+        for connection in live:
+            slot = connection.slot()
+            if slot is not None:
+                return slot
+        return None
+
+    def _start(self, peer: Peer, limit: float) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._connect(peer, limit), name="cocoon-dial")
+        self._dials[peer.key] = task
+        task.add_done_callback(_seen)
+        return task
+
+    async def _connect(self, peer: Peer, limit: float) -> None:
+        try:
+            live = self._live.setdefault(peer.key, [])
+            for old in [one for one in live if one.spent]:
+                live.remove(old)
+                await old.close()
+            connection = await self._dial(peer, limit=limit, padding=self._padding)
+            live.append(connection)
+        finally:
+            del self._dials[peer.key]
+
+
+async def _outcome(task: asyncio.Task[None]) -> None:
+    """Wait for a handshake that others may wait for as well."""
+    try:
+        await asyncio.shield(task)
+    except CocoonError as error:
+        raise twin(error) from error  # errors carry what their own request cost
+    except asyncio.CancelledError:
+        if task.cancelled():
+            raise ConfigError("this client was closed while it connected") from None
+        raise
+
+
+def _seen(task: asyncio.Task[None]) -> None:
+    """A failure that nobody waits for any more is no news."""
+    if not task.cancelled():
+        task.exception()

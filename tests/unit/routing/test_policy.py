@@ -42,7 +42,7 @@ def make(number: int, *, completion: int = 1000, **changes: Any) -> Descriptor:
     )
 
 
-WISH = Wish(model="m", prompt_tokens=1000, max_tokens=1000, assurance="operator")
+WISH = Wish(model="m", prompt_bytes=1000, messages=1, max_tokens=1000, assurance="operator")
 PLENTY = 10**18
 
 
@@ -89,7 +89,7 @@ def test_the_cheapest_comes_first_and_order_overrides_it() -> None:
         (
             make(1),
             Routing(),
-            Wish(model="m", prompt_tokens=1, max_tokens=1, assurance="attested"),
+            Wish(model="m", prompt_bytes=1, messages=1, max_tokens=1, assurance="attested"),
             "no attestation",
         ),
     ],

@@ -1,0 +1,130 @@
+"""What a user asked, who may answer it, and what is said when nobody can."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cocoon_sdk.errors import (
+    BudgetExceededError,
+    CocoonError,
+    ConfigError,
+    ContextLengthError,
+    DeadlineError,
+    InsufficientFundsError,
+    InvalidRequestError,
+    ModelNotFoundError,
+    NoProviderError,
+    RegistryError,
+    StoreError,
+)
+from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.channel import PaymentChannel
+from cocoon_sdk.registry.model import Descriptor
+from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
+from cocoon_sdk.transport.core import Timeouts
+
+# What another provider cannot make good: our own settings, limits and books, and a bad parameter.
+_FINAL = (BudgetExceededError, ConfigError, InvalidRequestError, StoreError)
+_ELSEWHERE = (ModelNotFoundError, ContextLengthError)  # one provider's word only
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the user asked, the same for every provider."""
+
+    model: str
+    kind: str
+    body: Mapping[str, Any]
+    prompt_bytes: int
+    message_count: int
+    max_tokens: int
+    seed: int
+    assurance: Assurance
+    routing: Routing
+    timeouts: Timeouts
+    allow_private: bool
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """Who answers: the fields that replies repeat."""
+
+    completion_id: str
+    model: str
+    created: int
+    provider: str
+    assurance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One candidate under one request id."""
+
+    request_id: bytes
+    candidate: Candidate
+    snapshot: Snapshot
+    channel: PaymentChannel | None
+
+    @property
+    def paying(self) -> PaymentChannel | None:
+        """The channel that pays; free models are met without one."""
+        return None if self.candidate.price.free else self.channel
+
+
+def rank_providers(
+    question: Question,
+    snapshot: Snapshot,
+    *,
+    funds: Mapping[str, int],
+    quarantined: Mapping[str, str],
+) -> Ranking:
+    """Who may answer, best first. A descriptor that fails its own checks is a rejection like any other."""
+    now = int(time.time())
+    descriptors: list[Descriptor] = []
+    unusable: dict[str, str] = {}
+    for listed in snapshot.for_model(question.model):
+        try:
+            descriptors.append(listed.verify(now))
+        except RegistryError as error:
+            unusable[listed.id] = str(error)
+    wish = Wish(
+        model=question.model,
+        prompt_bytes=question.prompt_bytes,
+        messages=question.message_count,
+        max_tokens=question.max_tokens,
+        assurance=question.assurance,
+    )
+    ranking = rank(descriptors, wish, question.routing, funds=funds, quarantined=quarantined)
+    return replace(ranking, rejections={**unusable, **ranking.rejections})
+
+
+def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonError:
+    """Why there is no candidate."""
+    if not ranking.rejections:
+        known = sorted({model for one in snapshot.providers for model in one.models})
+        return ModelNotFoundError(
+            f"no provider in the registry lists the model {question.model!r}; "
+            f"it lists: {', '.join(known) or 'no models'}"
+        )
+    reasons = "; ".join(f"{name[:12]}… {why}" for name, why in sorted(ranking.rejections.items()))
+    if ranking.shortfall is not None and "no channel" not in reasons:
+        return InsufficientFundsError(
+            f"no open channel holds the {format_amount(ranking.shortfall)} that this request may "
+            f"cost: {reasons}",
+            needed=ranking.shortfall,
+        )
+    return NoProviderError(
+        f"no provider can take this request: {reasons}", rejections=ranking.rejections
+    )
+
+
+def may_switch(error: CocoonError) -> bool:
+    """Whether another provider may do better."""
+    if isinstance(error, DeadlineError) and error.phase == "total":
+        return False
+    return isinstance(error, _ELSEWHERE) or not isinstance(error, _FINAL)

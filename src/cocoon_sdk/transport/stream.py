@@ -1,0 +1,81 @@
+"""One request's frames on a connection, as they wait for whoever reads them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from cocoon_sdk.errors import CocoonError, DecryptionError, StreamTruncatedError
+from cocoon_sdk.protocol.events import MessageReceived
+from cocoon_sdk.protocol.messages import Message
+from cocoon_sdk.transport.failures import twin
+
+# A stream's frames wait here while the application reads; an honest provider stays far below this,
+# since it works at most one paid window ahead.
+MAX_PENDING_FRAMES = 1024
+
+Item = MessageReceived | CocoonError
+
+
+class Outlet(Protocol):
+    """Where a stream's messages go out: the connection."""
+
+    async def send(self, stream: int, message: Message, *, end: bool = False) -> None:
+        """Seal and write one message."""
+        ...
+
+
+class Stream:
+    """One stream. It has one reader at a time."""
+
+    def __init__(self, outlet: Outlet, number: int) -> None:
+        self._outlet = outlet
+        self._frames: asyncio.Queue[Item] = asyncio.Queue()
+        self.number = number
+        self.ended = False  # the provider has sent its last frame
+
+    async def send(self, message: Message, *, end: bool = False) -> None:
+        """Send one message; `end` says that this side is done with the stream.
+
+        Raises:
+            StreamTruncatedError, DecryptionError: the connection is over.
+        """
+        await self._outlet.send(self.number, message, end=end)
+
+    async def receive(self) -> MessageReceived:
+        """The next message.
+
+        Raises:
+            StreamTruncatedError: the connection ended before the stream did, or another reader took over.
+            DecryptionError: a record did not authenticate.
+        """
+        frames = self._frames
+        item = await frames.get()
+        if isinstance(item, CocoonError):
+            frames.put_nowait(item)  # every later call ends the same way
+            # A copy: errors carry what their own request cost and what had arrived.
+            raise twin(item)
+        return item
+
+    def take_over(self) -> None:
+        """From now on the caller reads; whoever waits in `receive` gets StreamTruncatedError."""
+        before, self._frames = self._frames, asyncio.Queue()
+        while not before.empty():
+            self._frames.put_nowait(before.get_nowait())
+        before.put_nowait(StreamTruncatedError("the stream was closed while it was being read"))
+
+    def deliver(self, item: Item) -> None:
+        """Called by the connection's reader.
+
+        Raises:
+            DecryptionError: far more frames than any paid window holds are waiting.
+        """
+        if isinstance(item, MessageReceived):
+            if self._frames.qsize() >= MAX_PENDING_FRAMES:
+                raise DecryptionError(
+                    "the provider sent far more than was paid for; connection closed"
+                )
+            self.ended = self.ended or item.end
+        elif self.ended:
+            return  # nothing is missing: what came before its end is complete
+        self._frames.put_nowait(item)
