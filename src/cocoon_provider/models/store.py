@@ -11,11 +11,11 @@ from pathlib import Path
 from cocoon_provider.models.catalogue import CATALOGUE
 from cocoon_provider.models.convert import convert
 from cocoon_provider.models.graph import Activation, Precision, Quantization
-from cocoon_provider.models.locks import file_lock
 from cocoon_provider.models.manifest import ModelFolder, sha256_file
 from cocoon_provider.models.progress import Progress, quiet
 from cocoon_provider.models.pull import models_dir, pull
 from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.store.lock import file_lock
 
 
 def ensure_model(
@@ -40,7 +40,7 @@ def ensure_model(
     title = name if listing else _title(Path(name).stem)
     key = hashlib.sha256(f"{title}\n{digest}\n{converter_hash()}".encode()).hexdigest()[:16]
     folder = models_dir() / f"{title}-{quantization}-{act}-{key}"
-    with file_lock(folder.with_name(f"{folder.name}.lock")):
+    with file_lock(folder.with_name(f"{folder.name}.lock"), timeout=None):
         if folder.is_dir():
             try:
                 return ModelFolder.open(folder, verify=True)

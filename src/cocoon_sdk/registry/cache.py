@@ -24,7 +24,7 @@ import msgspec
 from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryEquivocationError, StoreError
-from cocoon_sdk.registry.lock import file_lock
+from cocoon_sdk.store.lock import file_lock
 from cocoon_sdk.registry.verify import Seen
 
 T = TypeVar("T")

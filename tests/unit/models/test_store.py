@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -12,7 +10,6 @@ import pytest
 from reference.tiny import write_tiny_gguf
 
 from cocoon_provider.models import store
-from cocoon_provider.models.locks import file_lock
 from cocoon_provider.models.manifest import MANIFEST, TOKENS, WEIGHTS, ModelFolder
 from cocoon_provider.models.pull import models_dir
 from cocoon_provider.models.store import converter_hash, ensure_model
@@ -95,18 +92,6 @@ def test_two_at_once_convert_once(source: str, monkeypatch: pytest.MonkeyPatch) 
     assert len(conversions) == 1
     assert len({folder.model_hash for folder in found}) == 1
     assert len(found) == 3
-
-
-def test_a_lock_is_held_against_another_process(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "a.lock"
-    program = (
-        "import sys; from pathlib import Path; from cocoon_provider.models.locks import _try_lock\n"
-        "sys.exit(0 if _try_lock(open(sys.argv[1], 'a+b')) else 3)"
-    )
-    command = [sys.executable, "-c", program, str(path)]
-    with file_lock(path):
-        assert subprocess.run(command, check=False).returncode == 3
-    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_manifest_is_strict(source: str) -> None:

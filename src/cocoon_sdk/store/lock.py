@@ -33,13 +33,16 @@ else:
 
 
 @contextmanager
-def file_lock(path: Path, *, timeout: float = 10.0) -> Iterator[None]:
+def file_lock(path: Path, *, timeout: float | None = 10.0) -> Iterator[None]:
     """Hold an exclusive lock on `path` (made if missing, never removed). Blocks this thread.
+
+    The system releases it when the process ends, however it ends. `timeout` None waits for ever.
 
     Raises:
         StoreError: another process held it for `timeout` seconds.
     """
-    deadline = time.monotonic() + timeout
+    started = time.monotonic()
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)
         while True:
@@ -47,7 +50,7 @@ def file_lock(path: Path, *, timeout: float = 10.0) -> Iterator[None]:
                 _try_lock(file.fileno())
                 break
             except OSError as error:
-                if time.monotonic() >= deadline:
+                if timeout is not None and time.monotonic() >= started + timeout:
                     raise StoreError(
                         f"{path} is locked by another process for more than {timeout:g} s"
                     ) from error

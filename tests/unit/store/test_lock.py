@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cocoon_sdk.errors import StoreError
-from cocoon_sdk.registry.lock import file_lock
+from cocoon_sdk.store.lock import file_lock
 
 
 def test_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
 def test_another_process_is_kept_out_until_the_holder_ends(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     script = (
-        "import sys, pathlib; from cocoon_sdk.registry.lock import file_lock\n"
+        "import sys, pathlib; from cocoon_sdk.store.lock import file_lock\n"
         "with file_lock(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True); sys.stdin.read()"
     )
