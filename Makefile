@@ -34,7 +34,7 @@ bench:  ## Run the benchmarks (ratios against named peers).
 
 campaign:  ## The long runs behind the seeded slices of `make test`.
 	@bash scripts/venv.sh dev
-	@COCOON_CAMPAIGN=1 $(PY) -m pytest -n $${COCOON_TEST_WORKERS:-2} --dist loadgroup --timeout 3600 tests/contract tests/sim $(ARGS)
+	@COCOON_CAMPAIGN=1 $(PY) -m pytest -n $${COCOON_TEST_WORKERS:-2} --dist loadgroup --timeout 3600 tests/contract $(ARGS)
 
 contract:  ## Rebuild the channel contract from Tolk (needs node) and print its code hash.
 	@bash scripts/venv.sh dev
