@@ -23,6 +23,8 @@ from cocoon_sdk.payments.amounts import MAX_NANO
 from cocoon_sdk.payments.meter import Price, highest_cost
 from cocoon_sdk.payments.receipt import request_hash
 from cocoon_sdk.protocol import messages
+from cocoon_sdk.protocol.constants import CLOSE_CLIENT_AUTH
+from cocoon_sdk.protocol.errors import RemoteProtocolError
 from cocoon_sdk.protocol.events import HandshakeCompleted
 from cocoon_sdk.ton.address import Address
 
@@ -39,10 +41,17 @@ class Client:
 
     @classmethod
     def of(cls, event: HandshakeCompleted) -> Client:
-        """The facts of a finished handshake."""
+        """The facts of a finished handshake.
+
+        Raises:
+            RemoteProtocolError: the channel is in a workchain where none can be accepted.
+        """
         channel = event.channel
-        address = None if channel is None else Address(channel.workchain, channel.hash)
-        return cls(event.session_id, event.client_key, address)
+        if channel is None:
+            return cls(event.session_id, event.client_key, None)
+        if channel.workchain != 0:
+            raise RemoteProtocolError("a channel outside workchain 0", CLOSE_CLIENT_AUTH)
+        return cls(event.session_id, event.client_key, Address(0, channel.hash))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,8 @@ class Admission:
         place: Place | None = None
         generation: Generation | None = None
         try:
+            # Before any place is taken or text tokenised: a stranger holds up no customer.
+            key = await self._payer(client, request, price)
             place = self._line.enter()
             generation = self._submit(request, client)
             _check_magnitude(price, generation)
@@ -132,7 +143,7 @@ class Admission:
                 max_tokens=generation.max_tokens,
                 window_tokens=self._window_tokens,
             )
-            billing = await self._billing(client, request, job)
+            billing = self._billing(client, key, job)
             ended = await billing.open(first_step(generation.prompt_tokens), request.voucher)
         except BaseException:
             self._outcomes.forget(outcome)
@@ -181,8 +192,17 @@ class Admission:
         except CocoonError as error:
             raise refusal_of(error) from error
 
-    async def _billing(self, client: Client, request: messages.Request, job: Job) -> Billing:
-        if job.price.free and client.channel is None:
+    async def _payer(
+        self, client: Client, request: messages.Request, price: Price
+    ) -> ChannelKey | None:
+        """The channel that a request is charged to; None for a free one without a channel."""
+        if price.free and client.channel is None:
+            return None
+        cover = None if request.voucher is None else request.voucher.cumulative
+        return await self.channel(client, cover=cover)
+
+    def _billing(self, client: Client, key: ChannelKey | None, job: Job) -> Billing:
+        if key is None or client.key is None:  # a channel is never named anonymously
             return FreeBilling(
                 self._identity,
                 network=self._book.network,
@@ -190,10 +210,6 @@ class Admission:
                 job=job,
                 clock=self._clock,
             )
-        cover = None if request.voucher is None else request.voucher.cumulative
-        key = await self.channel(client, cover=cover)
-        if client.key is None:  # a channel is never named anonymously; the handshake refuses it
-            raise Refusal(WireCode.PAYMENT_REQUIRED, "an anonymous session cannot pay")
         return ChannelBilling(self._book, self._mirror, key, client.key, job)
 
 

@@ -57,7 +57,7 @@ class Service:
             self._outcomes.forget(admitted.outcome)
             return
         self._outcomes.end(admitted.outcome, raw)
-        for voucher in inbox.vouchers:
+        for voucher in tuple(inbox.vouchers):  # more may arrive while these are kept
             await self.late_voucher(client, voucher)
         if not inbox.lost:
             await send(messages.Receipt(raw), end=True)

@@ -129,7 +129,7 @@ class Serving:
             if self._inbox.stopped:
                 self._answer.discard()
                 return FinishReason.CANCELLED
-            while self._inbox.vouchers:
+            for _ in range(len(self._inbox.vouchers)):  # no more: others arrive meanwhile
                 await self._billing.voucher(self._inbox.vouchers.popleft())
             self._absorb()
             if self._flush_due():
