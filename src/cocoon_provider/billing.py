@@ -14,7 +14,7 @@ from cocoon_provider.mirror import ChannelMirror
 from cocoon_provider.opening import Ended, Opening
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.tables import ChannelKey
-from cocoon_sdk.errors import ChainError, WireCode
+from cocoon_sdk.errors import WireCode
 from cocoon_sdk.payments.meter import Counts, Price, window_cost
 from cocoon_sdk.payments.receipt import (
     FinishReason,
@@ -112,7 +112,7 @@ class ChannelBilling:
         return await self._book.open_stream(self._key, opening, voucher, self._client_key)
 
     async def voucher(self, voucher: messages.Voucher) -> None:
-        """Take it; where the mirror cannot cover it, read the chain once and try again."""
+        """Take it; where the mirror cannot cover it, look for a top-up and try again."""
         while len(self._marks) > 1 and self._marks[1][0] <= voucher.acked_due:
             self._marks.pop(0)
         due, counts = self._marks[0]
@@ -123,8 +123,10 @@ class ChannelBilling:
             if refusal.code is not WireCode.INSUFFICIENT_FUNDS:
                 raise
             try:
-                await self._mirror.refresh(Address.parse(self._key.address))
-            except ChainError:
+                await self._mirror.usable(
+                    Address.parse(self._key.address), self._client_key, cover=voucher.cumulative
+                )
+            except Refusal:
                 raise refusal from None
             await self._take(voucher, window_end)
 

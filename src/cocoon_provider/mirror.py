@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sqlalchemy import RowMapping
 
@@ -14,15 +16,18 @@ from cocoon_provider.registration import (
     ChannelPolicy,
     StaleStateError,
     check_acceptable,
+    check_age,
     read_channel,
 )
-from cocoon_provider.tables import ChannelKey
+from cocoon_provider.tables import AUTHORISED, ChannelKey
 from cocoon_sdk.errors import ChainError, WireCode
 from cocoon_sdk.payments.voucher import redeemable_limit
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.chain import ChainClient
+from cocoon_sdk.ton.chain import AccountState, ChainClient
 
 MAX_LOCKS = 4_096
+MAX_FIRST_LOOKS = 4  # at once, at channels never seen: strangers may name any address
+MAX_LOOKS = 8  # at once, at registered ones
 _REREAD_SECONDS = 3.0  # between readings that vouchers beyond the known funds ask for
 _STALE_SHARE = 4  # a mirror older than this part of the close delay is not served from
 
@@ -42,6 +47,9 @@ class ChannelMirror:
         self._policy = policy
         self._ttl = ttl
         self._locks: OrderedDict[str, asyncio.Lock] = OrderedDict()
+        # Clients must not keep the chain API so busy that settlement comes too late.
+        self._first_looks = _Turnstile(MAX_FIRST_LOOKS)
+        self._looks = _Turnstile(MAX_LOOKS)
 
     async def usable(
         self, address: Address, client_key: bytes, *, cover: int | None = None
@@ -79,10 +87,15 @@ class ChannelMirror:
             Refusal: the account is no channel of ours (any more).
         """
         state = await self._chain.get_account(address)
-        if state.status in {"nonexist", "uninit"} and await self._book.latest(address.raw):
-            await self._book.mark_gone(address.raw)
-            return None
-        facts = read_channel(state, self._policy, now=int(self._book.clock()))
+        now = int(self._book.clock())
+        if state.status in {"nonexist", "uninit"}:
+            row = await self._book.latest(address.raw)
+            if row is not None:
+                check_age(state, self._policy, now=now)
+                _check_destroyed(row, state, now)
+                await self._book.mark_gone(address.raw)
+                return None
+        facts = read_channel(state, self._policy, now=now)
         await self._book.register(facts)
         return facts
 
@@ -97,7 +110,8 @@ class ChannelMirror:
 
     async def _first_look(self, address: Address) -> ChannelFacts:
         try:
-            state = await self._chain.get_account(address)
+            with self._first_looks.enter():
+                state = await self._chain.get_account(address)
         except ChainError as error:
             raise _unreachable() from error
         facts = read_channel(state, self._policy, now=int(self._book.clock()))
@@ -108,8 +122,9 @@ class ChannelMirror:
     async def _look_again(self, address: Address, row: RowMapping) -> None:
         """Renew the mirror; while the chain is down or lags, serve on from a mirror not too old."""
         try:
-            facts = await self.refresh(address)
-        except (ChainError, StaleStateError) as error:
+            with self._looks.enter():
+                facts = await self.refresh(address)
+        except (ChainError, StaleStateError, _CrowdedError) as error:
             age = self._book.clock() - row["checked_at"]
             if age > row["close_delay"] / _STALE_SHARE:
                 raise _unreachable() from error
@@ -128,6 +143,56 @@ class ChannelMirror:
                 break
             self._locks.popitem(last=False)
         return lock
+
+
+class _CrowdedError(Refusal):
+    """Too many clients have the chain read at the same time."""
+
+
+class _Turnstile:
+    """Lets so many in at a time, and turns the next away instead of queueing it."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Hold a place.
+
+        Raises:
+            _CrowdedError: all are taken.
+        """
+        if not self._free:
+            raise _CrowdedError(
+                WireCode.OVERLOADED,
+                "too many channels are being looked up; try again in a moment",
+                retry_after_ms=5_000,
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+
+def _check_destroyed(row: RowMapping, state: AccountState, now: int) -> None:
+    """Before giving money up: whether the contract can be gone at all by now.
+
+    Alone the client needs the close delay; otherwise it needs our consent, which is in the books. An
+    answer that cannot be true is one of a lagging or broken API.
+
+    Raises:
+        StaleStateError: it cannot.
+    """
+    earliest = row["close_at"] or row["checked_at"] + row["close_delay"]
+    if row["gone"] or row["closing"] == AUTHORISED or max(now, state.block_time) >= earliest:
+        return
+    raise StaleStateError(
+        WireCode.INTERNAL,
+        f"the chain API says that the channel is gone, which it cannot be before {earliest} "
+        "(Unix time); try again later",
+        retry_after_ms=10_000,
+    )
 
 
 def _unreachable() -> Refusal:

@@ -68,12 +68,7 @@ def read_channel(state: AccountState, policy: ChannelPolicy, *, now: int) -> Cha
         StaleStateError: the state is too old to trust a deposit or an open channel on.
         Refusal: `channel_unknown`, naming the check that failed.
     """
-    if now - state.block_time > policy.max_state_age:
-        raise StaleStateError(
-            WireCode.INTERNAL,
-            f"the chain API's newest state is {now - state.block_time} s old; try again later",
-            retry_after_ms=10_000,
-        )
+    check_age(state, policy, now=now)
     if state.status != "active" or state.data is None:
         raise _unknown(
             f"the account is {state.status}; wait for the opening transaction", retry=True
@@ -96,6 +91,20 @@ def read_channel(state: AccountState, policy: ChannelPolicy, *, now: int) -> Cha
         close_at=data.close_at,
         checked_at=now,
     )
+
+
+def check_age(state: AccountState, policy: ChannelPolicy, *, now: int) -> None:
+    """Whether a state is young enough to conclude anything from.
+
+    Raises:
+        StaleStateError: it is not.
+    """
+    if now - state.block_time > policy.max_state_age:
+        raise StaleStateError(
+            WireCode.INTERNAL,
+            f"the chain API's newest state is {now - state.block_time} s old; try again later",
+            retry_after_ms=10_000,
+        )
 
 
 def check_acceptable(facts: ChannelFacts, policy: ChannelPolicy) -> None:

@@ -196,3 +196,18 @@ async def refused(client: RawClient, world: World) -> str:
     message = (await client.next(stream)).message
     assert isinstance(message, messages.Error)
     return message.code
+
+
+async def test_vouchers_beyond_the_funds_do_not_have_the_chain_read_at_will(
+    tmp_path: Path,
+) -> None:
+    async with running(build_world(tmp_path)) as world:
+        channel = world.channel()
+        async with RawClient.dial(world, channel) as client:
+            for _ in range(5):
+                voucher = channel.voucher(FIRST_WINDOW)
+                stream = await client.open(request(world, "hello " * 400, voucher=voucher))
+                await client.send(stream, channel.voucher(2**62))
+                assert await _ending(client, stream) == WireCode.INSUFFICIENT_FUNDS
+                client.session.send(stream, messages.Ack(), end=True)
+            assert world.chain.reads <= 2

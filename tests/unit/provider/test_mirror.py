@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cocoon_provider.mirror import ChannelMirror
+from cocoon_provider.closing import CooperativeClose
+from cocoon_provider.mirror import MAX_FIRST_LOOKS, ChannelMirror
 from cocoon_provider.refusals import Refusal
-from cocoon_provider.registration import ChannelPolicy
+from cocoon_provider.registration import ChannelPolicy, StaleStateError
+from cocoon_provider.tables import ChannelKey
 from cocoon_sdk.errors import WireCode
 from cocoon_sdk.ton.address import Address
+from cocoon_sdk.ton.chain import AccountState
 from tests.provider_world import FakeChain, FakeChannel, make_channel
 from tests.unit.provider.books import IDENTITY, Clock, open_book
 
@@ -48,7 +52,13 @@ class Stage:
         state = dataclasses.replace(shown.account(), block_time=int(self.clock.now))
         self.chain.accounts[shown.address] = state
 
-    async def use(self, *, cover: int | None = None) -> object:
+    def vanish(self, *, age: int = 0) -> None:
+        """Show no contract at the channel's address, as of `age` seconds ago."""
+        at = int(self.clock.now) - age
+        address = self.channel.address
+        self.chain.accounts[address] = AccountState(address, 0, "uninit", None, None, 0, 1, at)
+
+    async def use(self, *, cover: int | None = None) -> ChannelKey:
         return await self.mirror.usable(
             self.channel.address, self.channel.key.public_key, cover=cover
         )
@@ -124,14 +134,94 @@ async def test_an_unconfirmed_deposit_is_no_channel(stage: Stage) -> None:
 
 async def test_a_destroyed_channel_is_noticed_and_may_be_born_again(stage: Stage) -> None:
     await stage.use()
-    stage.chain.accounts.clear()
-    stage.clock.now += TTL
+    stage.clock.now += 86_400
+    stage.vanish()
     await refused(stage, WireCode.CHANNEL_UNKNOWN)
     await refused(stage, WireCode.CHANNEL_UNKNOWN)
     stage.channel.data = dataclasses.replace(stage.channel.data, epoch=stage.channel.data.epoch + 9)
     stage.fresh()
     key = await stage.use()
-    assert key.epoch == stage.channel.data.epoch  # type: ignore[attr-defined]
+    assert key.epoch == stage.channel.data.epoch
+
+
+async def given_up(stage: Stage) -> bool:
+    row = await stage.book.latest(stage.channel.address.raw)
+    assert row is not None
+    return bool(row["gone"])
+
+
+async def test_a_channel_that_cannot_be_gone_yet_is_not_given_up(stage: Stage) -> None:
+    await stage.use()
+    stage.clock.now += 86_400 - 1  # the client alone needs the whole close delay
+    stage.vanish()
+    with pytest.raises(StaleStateError):
+        await stage.mirror.refresh(stage.channel.address)
+    assert not await given_up(stage)
+    stage.clock.now += 1
+    stage.vanish()
+    assert await stage.mirror.refresh(stage.channel.address) is None
+    assert await given_up(stage)
+
+
+async def test_a_close_that_was_seen_runs_out_at_its_time(stage: Stage) -> None:
+    closing = int(stage.clock.now) + 500
+    stage.channel.data = dataclasses.replace(stage.channel.data, close_at=closing)
+    stage.fresh()
+    await stage.mirror.refresh(stage.channel.address)
+    stage.vanish()
+    with pytest.raises(StaleStateError):
+        await stage.mirror.refresh(stage.channel.address)
+    stage.clock.now = closing
+    stage.vanish()
+    assert await stage.mirror.refresh(stage.channel.address) is None
+
+
+async def test_an_old_state_without_the_channel_proves_nothing(stage: Stage) -> None:
+    await stage.use()
+    stage.clock.now += 90_000
+    stage.vanish(age=1_000)
+    with pytest.raises(StaleStateError):
+        await stage.mirror.refresh(stage.channel.address)
+    assert not await given_up(stage)
+
+
+async def test_a_cooperative_close_needs_no_delay(stage: Stage) -> None:
+    key = await stage.use()
+    auth = await CooperativeClose(stage.book, IDENTITY).authorise(key, key.epoch)
+    assert auth.final == 0
+    stage.vanish()
+    assert await stage.mirror.refresh(stage.channel.address) is None
+
+
+async def test_strangers_cannot_keep_the_chain_busy(stage: Stage) -> None:
+    release, reading = asyncio.Event(), 0
+    get_account = stage.chain.get_account
+
+    async def slow(address: Address) -> AccountState:
+        nonlocal reading
+        reading += 1
+        await release.wait()
+        return await get_account(address)
+
+    await stage.use()
+    stage.chain.get_account = slow  # type: ignore[method-assign]
+    guesses = [
+        asyncio.create_task(stage.mirror.usable(Address(0, bytes([n]) * 32), b"\x07" * 32))
+        for n in range(50)
+    ]
+    await asyncio.sleep(0.5)
+    assert reading == MAX_FIRST_LOOKS
+    codes = [guess.exception() for guess in guesses if guess.done()]
+    assert len(codes) == 50 - MAX_FIRST_LOOKS
+    assert {code.code for code in codes if isinstance(code, Refusal)} == {WireCode.OVERLOADED}
+    stage.clock.now += TTL
+    stage.fresh()
+    again = asyncio.create_task(stage.use())  # a known channel is looked at all the same
+    await asyncio.sleep(0.1)
+    assert reading == MAX_FIRST_LOOKS + 1
+    release.set()
+    await asyncio.gather(again, *guesses, return_exceptions=True)
+    assert again.exception() is None
 
 
 async def test_many_channels_do_not_grow_the_locks(
