@@ -73,6 +73,10 @@ class Books:
     voucher: messages.Voucher | None = None
 
 
+class Stopped(Exception):
+    """The client cancelled."""
+
+
 class Talk:
     """One REQUEST and the stub's side of its stream."""
 
@@ -87,8 +91,10 @@ class Talk:
         self.seq = 0
         self.counts = Counts()
         self.prompt = line.stub.prompt_tokens(self.request)
-        self.inbox: asyncio.Queue[messages.Message] = asyncio.Queue()
+        self.inbox: asyncio.Queue[messages.Voucher] = asyncio.Queue()
         self.cancelled = asyncio.Event()
+        self.due = self.window = 0
+        self.ended = False
 
     async def send(self, message: messages.Message, *, end: bool = False) -> None:
         await self.line.send(self.stream, message, end=end)
@@ -100,20 +106,34 @@ class Talk:
         await self.paid()
 
     async def meter(self, **changes: Any) -> None:
-        due = cost(self.counts, PRICE)
-        window = window_cost(PRICE, self.counts, prompt_total=self.prompt, max_tokens=10_000)
+        self.due = cost(self.counts, PRICE)
+        self.window = window_cost(PRICE, self.counts, prompt_total=self.prompt, max_tokens=10_000)
+        wanted = self.stub.owed() + sum(talk.window for talk in self.stub.running())
         right = messages.Meter(
             self.counts.prompt, self.counts.cached, self.counts.completion, self.hash.digest(),
-            due, self.stub.books.spent + due + window,
+            self.due, wanted,
         )  # fmt: skip
         await self.send(replace(right, **changes))
 
     async def paid(self) -> messages.Voucher:
-        """The next voucher."""
-        while True:
-            message = await self.inbox.get()
-            if isinstance(message, messages.Voucher):
-                return message
+        """The next voucher.
+
+        Raises:
+            Stopped: CANCEL came instead.
+        """
+        waiting = {
+            asyncio.ensure_future(self.inbox.get()),
+            asyncio.ensure_future(self.cancelled.wait()),
+        }
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
+        if self.cancelled.is_set():
+            raise Stopped
+        (voucher,) = (one.result() for one in waiting if one.done() and not one.cancelled())
+        return voucher
 
     async def say(self, text: str, *, ids: list[int] | None = None, choice: int = 0) -> None:
         """Text in DELTAs of 16 bytes; the stub's tokens are bytes."""
@@ -136,6 +156,7 @@ class Talk:
     def make_receipt(self, **changes: Any) -> Receipt:
         """What an honest receipt says, but for the changes. The books follow the honest one."""
         books, client = self.stub.books, self.line.client
+        self.ended = True
         counts = changes.pop("counts", self.counts)
         price = cost(counts, PRICE)
         books.spent += price
@@ -254,7 +275,10 @@ class Line:
 
     async def answer(self, talk: Talk) -> None:
         with contextlib.suppress(ConnectionClosed, ProtocolError):
-            await self.stub.answer(talk)
+            try:
+                await self.stub.answer(talk)
+            except Stopped:
+                await talk.receipt(finish=FinishReason.CANCELLED)
 
     async def send(self, stream: int, message: messages.Message, *, end: bool = False) -> None:
         self.session.send(stream, message, end=end)
@@ -288,6 +312,14 @@ class StubProvider:
     @property
     def handshakes(self) -> int:
         return len(self.lines)
+
+    def running(self) -> list[Talk]:
+        """Those that have no receipt yet."""
+        return [talk for talk in self.talks if not talk.ended]
+
+    def owed(self) -> int:
+        """Receipts and dues."""
+        return self.books.spent + sum(talk.due for talk in self.running())
 
     def prompt_tokens(self, request: messages.Request) -> int:
         return len(self._tokenizer.chat(request.body["messages"], date=request.date))

@@ -40,6 +40,64 @@ _RECEIPT_REASONS: dict[ReceiptReason, FinishReason] = {
 }
 
 
+class _Reader:
+    """Makes chunks out of a run's items and keeps what has come.
+
+    It is apart from the stream that users hold, so that no cycle of references keeps a stream alive that
+    they have let go: its generator is then closed at once, and payment stops.
+    """
+
+    def __init__(self, run: RequestRun) -> None:
+        self.run = run
+        self.text: dict[int, list[str]] = {}
+        self.reasons: dict[int, FinishReason] = {}
+        self.done: Done | None = None
+
+    # An async generator: asyncio closes it even when a loop over it is left by `break`.
+    async def chunks(self) -> AsyncGenerator[ChatCompletionChunk, None]:
+        async with aclosing(self.run.items()) as items:
+            async for item in items:
+                chunk = self._chunk(item)
+                if chunk is not None:
+                    yield chunk
+
+    def _chunk(self, item: Item) -> ChatCompletionChunk | None:
+        match item:
+            case Delta(choice=index, channel=Channel.CONTENT, text=text):
+                first = index not in self.text
+                self.text.setdefault(index, []).append(text)
+                delta = ChoiceDelta(role="assistant" if first else None, content=text)
+                return self._make(ChunkChoice(index=index, delta=delta))
+            case Finish(choice=index, reason=reason):
+                self.reasons[index] = _REASONS.get(reason, "stop")
+                choice = ChunkChoice(
+                    index=index, delta=ChoiceDelta(), finish_reason=self.reasons[index]
+                )
+                return self._make(choice)
+            case Done() as done:
+                self.done = done
+                return self._make(usage=_usage(done), receipt=_receipt(done))
+            case _:
+                return None
+
+    def _make(
+        self,
+        *choices: ChunkChoice,
+        usage: Usage | None = None,
+        receipt: ReceiptInfo | None = None,
+    ) -> ChatCompletionChunk:
+        asked: Asked = self.run.asked
+        return ChatCompletionChunk(
+            id=asked.completion_id,
+            model=asked.model,
+            created=asked.created,
+            provider=asked.provider,
+            choices=choices,
+            usage=usage,
+            receipt=receipt,
+        )
+
+
 class AsyncChatStream:
     """An answer while it arrives: iterate it for chunks, or `text_stream` for text.
 
@@ -48,11 +106,8 @@ class AsyncChatStream:
     """
 
     def __init__(self, run: RequestRun) -> None:
-        self._run = run
-        self._chunks = cast("AsyncGeneratorType[ChatCompletionChunk, None]", self._iterate())
-        self._text: dict[int, list[str]] = {}
-        self._reasons: dict[int, FinishReason] = {}
-        self._done: Done | None = None
+        self._reader = _Reader(run)
+        self._chunks = cast("AsyncGeneratorType[ChatCompletionChunk, None]", self._reader.chunks())
 
     def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
         return self._chunks
@@ -60,7 +115,7 @@ class AsyncChatStream:
     @property
     def text_stream(self) -> AsyncIterator[str]:
         """The text of the first choice, piece by piece."""
-        return self._iterate_text()
+        return _texts(self._chunks)
 
     async def get_final_completion(self) -> ChatCompletion:
         """Read to the end, then the whole completion.
@@ -74,14 +129,15 @@ class AsyncChatStream:
 
     def completion(self) -> ChatCompletion:
         """The whole completion; only after the stream has ended."""
-        if self._done is None:
+        reader = self._reader
+        if reader.done is None:
             raise StreamTruncatedError(
                 "the stream was closed before its receipt; read it to its end for the completion",
-                charged_nano=self._run.charged,
-                partial_text="".join(self._text.get(0, [])),
+                charged_nano=reader.run.charged,
+                partial_text="".join(reader.text.get(0, [])),
             )
-        asked = self._run.asked
-        reason = _RECEIPT_REASONS.get(self._done.receipt.finish, "stop")
+        asked = reader.run.asked
+        reason = _RECEIPT_REASONS.get(reader.done.receipt.finish, "stop")
         return ChatCompletion(
             id=asked.completion_id,
             model=asked.model,
@@ -92,19 +148,19 @@ class AsyncChatStream:
                 Choice(
                     index=index,
                     message=ChatMessage(
-                        role="assistant", content="".join(self._text.get(index, []))
+                        role="assistant", content="".join(reader.text.get(index, []))
                     ),
-                    finish_reason=self._reasons.get(index, reason),
+                    finish_reason=reader.reasons.get(index, reason),
                 )
-                for index in sorted(self._text.keys() | self._reasons.keys() | {0})
+                for index in sorted(reader.text.keys() | reader.reasons.keys() | {0})
             ),
-            usage=_usage(self._done),
-            receipt=_receipt(self._done),
+            usage=_usage(reader.done),
+            receipt=_receipt(reader.done),
         )
 
     async def close(self) -> None:
         """Stop the answer, and paying for it. A task that reads the stream gets StreamTruncatedError."""
-        self._run.stop()
+        self._reader.run.stop()
         if not self._chunks.ag_running:
             await self._chunks.aclose()
 
@@ -119,54 +175,11 @@ class AsyncChatStream:
     ) -> None:
         await self.close()
 
-    async def _iterate_text(self) -> AsyncIterator[str]:
-        async for chunk in self._chunks:
-            if chunk.text:
-                yield chunk.text
 
-    # An async generator: asyncio closes it even when a loop over it is left by `break`.
-    async def _iterate(self) -> AsyncGenerator[ChatCompletionChunk, None]:
-        async with aclosing(self._run.items()) as items:
-            async for item in items:
-                chunk = self._chunk(item)
-                if chunk is not None:
-                    yield chunk
-
-    def _chunk(self, item: Item) -> ChatCompletionChunk | None:
-        match item:
-            case Delta(choice=index, channel=Channel.CONTENT, text=text):
-                first = index not in self._text
-                self._text.setdefault(index, []).append(text)
-                delta = ChoiceDelta(role="assistant" if first else None, content=text)
-                return self._make(ChunkChoice(index=index, delta=delta))
-            case Finish(choice=index, reason=reason):
-                self._reasons[index] = _REASONS.get(reason, "stop")
-                choice = ChunkChoice(
-                    index=index, delta=ChoiceDelta(), finish_reason=self._reasons[index]
-                )
-                return self._make(choice)
-            case Done() as done:
-                self._done = done
-                return self._make(usage=_usage(done), receipt=_receipt(done))
-            case _:
-                return None
-
-    def _make(
-        self,
-        *choices: ChunkChoice,
-        usage: Usage | None = None,
-        receipt: ReceiptInfo | None = None,
-    ) -> ChatCompletionChunk:
-        asked: Asked = self._run.asked
-        return ChatCompletionChunk(
-            id=asked.completion_id,
-            model=asked.model,
-            created=asked.created,
-            provider=asked.provider,
-            choices=choices,
-            usage=usage,
-            receipt=receipt,
-        )
+async def _texts(chunks: AsyncIterator[ChatCompletionChunk]) -> AsyncIterator[str]:
+    async for chunk in chunks:
+        if chunk.text:
+            yield chunk.text
 
 
 def _usage(done: Done) -> Usage:

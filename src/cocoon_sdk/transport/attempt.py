@@ -95,7 +95,7 @@ class Attempt:
         self._host.enter_attempt(self)
         try:
             answer, stream = await self._begin()
-            while self._ending is None:
+            while True:
                 received = await self._next(stream)
                 last = self._last(answer, stream, received)
                 if last is not None:
