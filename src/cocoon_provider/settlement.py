@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, RowMapping, select
 
 from cocoon_provider.book import ChannelBook
+from cocoon_provider.failures import describe
 from cocoon_provider.mirror import ChannelMirror
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.tables import ChannelKey, channels, locked_channel, open_due
@@ -74,6 +75,8 @@ class Settlement:
                 await self.redeem()
             except CocoonError as error:
                 log.warning("settlement failed, will try again: %s", error)
+            except Exception as error:  # noqa: BLE001 - without this loop nothing is ever redeemed
+                log.error("settlement failed unexpectedly: %s", describe(error))  # noqa: TRY400
 
     async def refresh(self) -> None:
         """Read every channel that holds a voucher worth something, to notice closes in time."""
@@ -95,12 +98,13 @@ class Settlement:
         """
         async with self._lock:
             claims = [c for c in await self._claims() if everything or self._due(c)]
-            return sum(
-                [
-                    await self._redeem_batch(claims[start : start + MAX_BATCH])
-                    for start in range(0, len(claims), MAX_BATCH)
-                ]
-            )
+            claims.sort(key=lambda claim: (not claim.urgent, -claim.unredeemed))
+            income = 0
+            while claims:
+                count = await self._affordable(claims[:MAX_BATCH])
+                batch, claims = claims[:count], claims[count:]
+                income += await self._redeem_batch(batch)
+            return income
 
     async def _check_wallet(self) -> None:
         """Say in time that the wallet cannot pay for a redeem any more."""
@@ -112,6 +116,19 @@ class Settlement:
                 balance,
                 ATTACHED,
             )
+
+    async def _affordable(self, claims: Sequence[Claim]) -> int:
+        """For how many of these the wallet can attach the gas; at least one, which then says what lacks.
+
+        What is attached comes back with the payout, so that the others can follow.
+        """
+        balance = (await self._chain.get_account(self._wallet.address)).balance
+        needed = fixed = estimate(())
+        for count, claim in enumerate(claims):
+            needed += ATTACHED + estimate([self._message(claim).cell()]) - fixed
+            if needed > balance:
+                return max(1, count)
+        return len(claims)
 
     async def _redeem_batch(self, batch: Sequence[Claim]) -> int:
         fresh = [claim for claim in batch if await self._still_good(claim)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -176,6 +177,48 @@ async def test_several_channels_are_redeemed_in_one_wallet_message(stage: Stage)
     assert await stage.books.settlement.redeem(everything=True) == 60_000_000
     assert await stage.books.wallet.seqno(stage.chain) == 1
     assert [await payer.redeemed() for payer in payers] == [10**7, 2 * 10**7, 3 * 10**7]
+
+
+async def test_a_wallet_too_small_for_all_redeems_the_urgent_and_the_large_first(
+    stage: Stage,
+) -> None:
+    payers = [await stage.payer() for _ in range(4)]
+    for number, payer in enumerate(payers, 1):
+        await payer.spend(number * 10_000, ceiling=500_000_000)
+    await stage.act(payers[0], contract.request_close_body())
+    await stage.books.settlement.refresh()
+    stage.devnet.faucet(stage.payout, 2 * ATTACHED)  # for one at a time, not for all together
+    order: list[int] = []
+    send = stage.books.wallet.send
+
+    async def noted(chain: ToncenterClient, batch: list[OutMessage], **options: bool) -> object:
+        order.extend(index for m in batch for index, p in enumerate(payers) if p.address == m.to)
+        return await send(chain, batch, **options)
+
+    stage.books.wallet.send = noted  # type: ignore[assignment]
+    assert await stage.books.settlement.redeem(everything=True) == 100_000_000
+    assert order == [0, 3, 2, 1]
+
+
+async def test_the_settlement_loop_outlives_any_failure(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settlement, rounds = stage.books.settlement, 0
+
+    async def broken() -> None:
+        nonlocal rounds
+        rounds += 1
+        raise OverflowError("Python int too large to convert to SQLite INTEGER")
+
+    monkeypatch.setattr(settlement, "refresh", broken)
+    task = asyncio.create_task(settlement.run(0.001))
+    async with asyncio.timeout(5):
+        while rounds < 3:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert "OverflowError" in caplog.text
 
 
 async def test_nothing_below_its_cost_is_redeemed(stage: Stage) -> None:
