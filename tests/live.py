@@ -24,6 +24,10 @@ from typing import Any
 
 import httpx
 
+from cocoon_provider.book import MIGRATIONS
+from cocoon_provider.config import LEDGER_NAME
+from cocoon_provider.earnings import read_earnings
+from cocoon_provider.operations.init import InitChoices, init_provider
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.keys import Ed25519Key, load_or_create_key
 from cocoon_sdk.operator import operations
@@ -41,8 +45,8 @@ from cocoon_sdk.types.events import Event
 COIN = 10**9
 NETWORK = "devnet/live"
 READY_SECONDS = 60
-# `echo` answers at once; the others tell of themselves. Prices are coins per million tokens.
-MODELS = {"echo": ("20", "2", "100"), "free": ("0", "0", "0")}
+PRICES = ("20", "2", "100")  # coins per million prompt, cached and completion tokens
+FREE = ("0", "0", "0")
 
 
 @dataclass
@@ -57,6 +61,7 @@ class Child:
         """SIGKILL: no word of goodbye."""
         self.process.kill()
         self.process.wait()
+        self.stop()
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL where that does not help."""
@@ -142,6 +147,13 @@ class LiveProvider:
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])
+
+    async def earned(self) -> int:
+        """The sum of the receipts in the provider's books, in nano."""
+        url = f"sqlite:///{self.home / 'provider' / LEDGER_NAME}"
+        with Database(url, migrations=MIGRATIONS) as database:
+            earnings = await database.run(lambda c: read_earnings(c, now=int(time.time())))
+        return earnings.earned_nano
 
     def close(self) -> None:
         if self.child is not None:
@@ -248,17 +260,24 @@ class LiveSystem:
             f"{self.chain_url}/devnet/faucet", json=body, trust_env=False, timeout=30
         ).raise_for_status()
 
-    def add_provider(self, name: str, *arguments: str, model: str = "echo") -> LiveProvider:
-        """Make a provider's home, fund its wallet, start it."""
+    def add_provider(
+        self, name: str, *arguments: str, prices: tuple[str, str, str] = PRICES
+    ) -> LiveProvider:
+        """Make the home of a provider that serves the model `name`, fund its wallet, start it."""
         home = self.folder / name
         home.mkdir()
         provider = LiveProvider(name, home, self.env | {"COCOON_HOME": str(home)}, arguments)
-        prompt, cached, completion = MODELS[model]
-        provider.command(
-            "init", "--json", "--network", NETWORK, "--chain", self.chain_url, "--backend", "echo",
-            "--model", model, "--price-prompt", prompt, "--price-cached", cached,
-            "--price-completion", completion,
-        )  # fmt: skip
+        prompt, cached, completion = prices
+        choices = InitChoices(
+            model=name,
+            network=NETWORK,
+            chain_urls=(self.chain_url,),
+            prompt=prompt,
+            cached=cached,
+            completion=completion,
+            backend="echo",
+        )
+        init_provider(home / "provider", choices)
         self.faucet(provider.wallet, COIN)
         provider.start()
         self.providers[name] = provider
