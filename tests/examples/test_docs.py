@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.model,
     pytest.mark.slow,
     pytest.mark.xdist_group("docs"),
+    pytest.mark.timeout(300),
 ]
 
 SHELL_PAGES = [page for page in pages() if blocks(page, "sh")]

@@ -22,13 +22,13 @@ WIDEST = 10_000
 
 
 def stderr_console() -> Console:
-    """A console on standard error, where progress and questions go."""
-    return Console(stderr=True)
+    """A console on standard error, where progress and questions go. It leaves breaking lines to the terminal."""
+    return Console(stderr=True, soft_wrap=True)
 
 
 def tell(text: str, *, style: str = "") -> None:
-    """A line for people, on standard error. The terminal breaks it, so that what it names can be copied."""
-    stderr_console().print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """A line for people, on standard error."""
+    stderr_console().print(text, style=style, markup=False, highlight=False)
 
 
 def print_json(value: object) -> None:
