@@ -31,7 +31,8 @@ if ! "$python" -c 'import ensurepip' >/dev/null 2>&1; then
 fi
 
 stamp() {  # the extra is part of the stamp; dev contains demo
-  { "$python" -VV; cat pyproject.toml constraints.txt; echo "$1"; } | sha256sum | cut -d' ' -f1
+  { "$python" -VV; cat pyproject.toml constraints.txt; echo "$1"; } |
+    "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
 }
 have=$(cat .venv/stamp 2>/dev/null || true)
 [ "$have" = "$(stamp dev)" ] && exit 0
