@@ -121,6 +121,8 @@ def parse_receipt(raw: bytes) -> Receipt:
     price, spent, seq, time_ms = rest[14:]
     if not price <= spent <= MAX_NANO:
         raise ReceiptMismatchError(f"a receipt with price {price} nano and spent {spent} nano")
+    if max(seq, time_ms) > MAX_NANO:  # no ledger can hold it
+        raise ReceiptMismatchError(f"a receipt with number {seq} and time {time_ms} ms")
     if counts.reasoning > counts.completion:
         raise ReceiptMismatchError(
             f"a receipt with {counts.reasoning} reasoning tokens among {counts.completion}"

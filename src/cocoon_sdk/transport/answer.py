@@ -20,6 +20,10 @@ RETOKENISE_SLACK = 8
 # A stop string may begin inside a token, and max_tokens may cut inside a character: that much text has
 # no token id of its own.
 UNMATCHED_TEXT_BYTES = 64
+# Text is compared with its ids while the answer still comes, before the next window is paid for: after
+# so many more tokens, or an eighth of a long answer more, since each comparison reads all of it.
+CHECK_TOKENS = 64
+CHECK_SHARE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +71,7 @@ class Answer:
         self._completion = 0
         self._due = 0
         self._metered = Counts()
+        self._checked = 0  # completion tokens when text and ids were last compared
 
     @property
     def completion_tokens(self) -> int:
@@ -126,7 +131,8 @@ class Answer:
         """The due of a METER once it is found to be right, in nano.
 
         Raises:
-            OverchargeError: counts above what was sent or asked, or a due that is not their price.
+            OverchargeError: counts above what was sent or asked, a due that is not their price, or tokens
+                that are not those of the text.
             ReceiptMismatchError: the running response hash is not ours.
         """
         counts = Counts(meter.prompt, meter.cached, meter.completion)
@@ -136,6 +142,8 @@ class Answer:
         self._check_price(counts, meter.due)
         if meter.due < self._due:
             raise OverchargeError(f"the due fell from {self._due} to {meter.due} nano")
+        if self._completion - self._checked >= max(CHECK_TOKENS, self._checked // CHECK_SHARE):
+            self._check_text()
         self._due, self._metered = meter.due, counts
         return meter.due
 
@@ -194,7 +202,9 @@ class Answer:
             )
 
     def _check_text(self) -> None:
+        self._checked = self._completion
         if self._decode is None or self._encode is None:
+            self._check_length()
             return
         for number, choice in self._choices.items():
             text = "".join(choice.text)
@@ -211,4 +221,13 @@ class Answer:
             if len(choice.ids) > canonical * RETOKENISE_FACTOR + RETOKENISE_SLACK:
                 raise OverchargeError(
                     f"choice {number} was billed as {len(choice.ids)} tokens but has {canonical}"
+                )
+
+    def _check_length(self) -> None:
+        """Without the tokenizer: every token stands for one byte of text at least."""
+        for number, choice in self._choices.items():
+            size = sum(len(text.encode()) for text in choice.text)
+            if len(choice.ids) > size + RETOKENISE_SLACK:
+                raise OverchargeError(
+                    f"choice {number} was billed as {len(choice.ids)} tokens but has {size} bytes of text"
                 )

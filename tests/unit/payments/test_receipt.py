@@ -80,6 +80,13 @@ def test_every_receipt_survives_the_wire(finish, network, epoch, tokens, amounts
     assert verify_receipt(sign_receipt(PROVIDER, receipt), PROVIDER.public_key) == receipt
 
 
+@pytest.mark.parametrize("change", [{"seq": 2**63}, {"time_ms": 2**64 - 1}])
+def test_numbers_that_no_ledger_holds_are_refused(change):
+    raw = sign_receipt(PROVIDER, dataclasses.replace(EXAMPLE, **change))
+    with pytest.raises(ReceiptMismatchError):
+        verify_receipt(raw, PROVIDER.public_key)
+
+
 def test_every_flipped_bit_is_noticed():
     raw = sign_receipt(PROVIDER, EXAMPLE)
     for position in range(len(raw)):

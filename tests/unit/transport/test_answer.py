@@ -12,7 +12,7 @@ from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.payments.meter import Counts, Price, cost
 from cocoon_sdk.payments.receipt import FinishReason, Receipt, ResponseHash, sign_receipt
 from cocoon_sdk.protocol.messages import Channel, Delta, FrameType, Meter, Result, encode_body
-from cocoon_sdk.transport.answer import Answer, Expected
+from cocoon_sdk.transport.answer import CHECK_TOKENS, Answer, Expected
 
 IDENTITY = Ed25519Key(b"p" * 32)
 PRICE = Price(2_000_000, 1_000_000, 5_000_000)
@@ -223,3 +223,31 @@ def test_padded_tokenisation_is_refused() -> None:
 def test_random_bytes_are_never_a_receipt(raw: bytes) -> None:
     with pytest.raises(VerificationError):
         said().answer.on_receipt(raw)
+
+
+def test_padding_is_noticed_at_the_next_meter_and_not_only_at_the_end() -> None:
+    talk = Conversation(decode=letters, encode=numbers, expected={"max_tokens": 1_000})
+    for _ in range(CHECK_TOKENS):
+        talk.delta("a", [0])
+    talk.meter()
+    for _ in range(CHECK_TOKENS):
+        talk.delta("", [1])  # tokens that bring no text
+    with pytest.raises(OverchargeError):
+        talk.meter()
+
+
+def test_an_honest_answer_passes_every_comparison() -> None:
+    talk = Conversation(decode=letters, encode=numbers, expected={"max_tokens": 1_000})
+    for number in range(900):
+        talk.delta(chr(97 + number % 26), [number % 26])
+        if number % 16 == 0:
+            talk.meter()
+
+
+def test_without_a_tokenizer_a_token_is_at_least_a_byte() -> None:
+    talk = Conversation(expected={"max_tokens": 1_000})
+    talk.delta("a" * CHECK_TOKENS, [1] * CHECK_TOKENS)
+    talk.meter()
+    talk.delta("b", [2] * 100)
+    with pytest.raises(OverchargeError):
+        talk.meter()
