@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from sqlalchemy import Connection, select, update
@@ -33,19 +34,21 @@ class CooperativeClose:
     def __init__(self, book: ChannelBook, identity: Signer) -> None:
         self._book = book
         self._identity = identity
+        self._waiting: Counter[ChannelKey] = Counter()
 
     async def authorise(self, key: ChannelKey, epoch: int) -> messages.CloseAuth:
         """Refuse new requests, wait for the open streams, then sign. Asking again gives the same.
 
-        Cancelled while streams are still open, the channel takes requests again.
+        When all who waited were cancelled while streams were open, the channel takes requests again.
 
         Raises:
             Refusal: unknown channel or another epoch.
         """
         run = self._book.database.run
-        await run(lambda c: set_draining(c, key, epoch))
         wake = asyncio.Event()
+        self._waiting[key] += 1
         try:
+            await run(lambda c: set_draining(c, key, epoch))
             with self._book.listening(key, wake):
                 while True:
                     wake.clear()
@@ -59,9 +62,11 @@ class CooperativeClose:
                             await wake.wait()
                     except TimeoutError:
                         continue
-        except asyncio.CancelledError:
-            await asyncio.shield(run(lambda c: reopen(c, key)))
-            raise
+        finally:
+            self._waiting[key] -= 1
+            if not self._waiting[key]:
+                del self._waiting[key]
+                await asyncio.shield(run(lambda c: reopen(c, key)))
 
     def _sign(self, key: ChannelKey, final: int) -> bytes:
         auth = CloseAuth(self._book.network, Address.parse(key.address), key.epoch, final)
@@ -102,8 +107,8 @@ def authorise_close(
 
 def reopen(connection: Connection, key: ChannelKey) -> None:
     """Take new requests again: the close was asked for but not authorised."""
-    if locked_channel(connection, key)["closing"] == DRAINING:
-        _set_channel(connection, key, closing=OPEN)
+    draining = of_channel(channels, key) & (channels.c.closing == DRAINING)
+    connection.execute(update(channels).where(draining).values(closing=OPEN))
 
 
 def _set_channel(connection: Connection, key: ChannelKey, **values: object) -> None:
