@@ -7,6 +7,7 @@ import datetime as dt
 import random
 import secrets
 import time
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -50,6 +51,7 @@ class RequestRun:
         self._total_at = total_deadline(question.timeouts)
         self._attempt: Attempt | None = None
         self._stopped = False
+        self._warm = False  # the last attempt ran on a session that had been open before
 
     @property
     def asked(self) -> Asked:
@@ -86,13 +88,19 @@ class RequestRun:
         if not ranking.candidates:
             raise nobody(self._question, snapshot, ranking)
         last: CocoonError | None = None
-        for number, candidate in enumerate(ranking.candidates[:MAX_ATTEMPTS], start=1):
+        candidates, number = deque(ranking.candidates[:MAX_ATTEMPTS]), 0
+        while candidates:
+            candidate, number = candidates.popleft(), number + 1
             if last is not None:
                 await asyncio.sleep(random.uniform(*JITTER))  # noqa: S311 - spreads load, no secret
             request_id = secrets.token_bytes(16)
             delivered = False
             trial = Trial(request_id, candidate, snapshot, channels.get(candidate.provider))
-            await budget.open(request_id, candidate.highest, candidate.provider)
+            try:
+                await budget.open(request_id, candidate.highest, candidate.provider)
+            except asyncio.CancelledError:  # it may have been written all the same
+                await asyncio.wait({self._core.background(budget.settle(request_id, 0))})
+                raise
             try:
                 async with aclosing(self._try(trial, number, budget)) as items:
                     async for item in items:
@@ -103,6 +111,9 @@ class RequestRun:
                 last = self._failed(error, candidate, request_id, number)
                 if delivered or self._stopped or not may_switch(error):
                     raise
+                if isinstance(error, StreamTruncatedError) and self._warm:
+                    # An idle session ends at any moment; that says nothing about its provider.
+                    candidates.appendleft(candidate)
         assert last is not None  # noqa: S101 - there was at least one candidate
         raise last
 
@@ -115,6 +126,7 @@ class RequestRun:
         slot: Slot | None = None
         try:
             core.emit(AttemptStarted(request_id.hex(), candidate.provider, number))
+            self._warm = False
             site = await self._site(candidate, trial.snapshot)
             slot = await self._session(trial, site)
             job = await self._job(trial, site, partial(budget.settle, request_id))
@@ -150,6 +162,7 @@ class RequestRun:
             registry=RegistryRef(snapshot.registry_id, snapshot.version, snapshot.digest),
         )
         slot, reused = await self._core.pool.acquire(peer, limit=self._connect_limit())
+        self._warm = reused
         try:
             self._core.emit(
                 SessionReady(

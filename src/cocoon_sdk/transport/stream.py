@@ -13,6 +13,7 @@ from cocoon_sdk.transport.failures import twin
 # A stream's frames wait here while the application reads; an honest provider stays far below this,
 # since it works at most one paid window ahead.
 MAX_PENDING_FRAMES = 1024
+MAX_PENDING_BYTES = 2 << 20  # of bodies: RESULTs are large
 
 Item = MessageReceived | CocoonError
 
@@ -31,6 +32,7 @@ class Stream:
     def __init__(self, outlet: Outlet, number: int) -> None:
         self._outlet = outlet
         self._frames: asyncio.Queue[Item] = asyncio.Queue()
+        self._waiting = 0  # bytes of the bodies in the queue
         self.number = number
         self.ended = False  # the provider has sent its last frame
 
@@ -55,6 +57,7 @@ class Stream:
             frames.put_nowait(item)  # every later call ends the same way
             # A copy: errors carry what their own request cost and what had arrived.
             raise twin(item)
+        self._waiting -= len(item.body)
         return item
 
     def take_over(self) -> None:
@@ -71,7 +74,8 @@ class Stream:
             DecryptionError: far more frames than any paid window holds are waiting.
         """
         if isinstance(item, MessageReceived):
-            if self._frames.qsize() >= MAX_PENDING_FRAMES:
+            self._waiting += len(item.body)
+            if self._frames.qsize() >= MAX_PENDING_FRAMES or self._waiting > MAX_PENDING_BYTES:
                 raise DecryptionError(
                     "the provider sent far more than was paid for; connection closed"
                 )
