@@ -257,7 +257,9 @@ class Line:
                 self.talks[stream].cancelled.set()
             case MessageReceived(message=messages.StateGet(), stream=stream):
                 self.stub.questions.append(event.message)
-                self.spawn(self.send(stream, self.stub.state(), end=True))
+                state = self.stub.state()
+                if state is not None:
+                    self.spawn(self.send(stream, state, end=True))
             case MessageReceived(message=messages.ReceiptGet(seq=seq), stream=stream):
                 self.stub.questions.append(event.message)
                 raw = self.stub.books.receipts.get(seq or 0)
@@ -324,7 +326,8 @@ class StubProvider:
     def prompt_tokens(self, request: messages.Request) -> int:
         return len(self._tokenizer.chat(request.body["messages"], date=request.date))
 
-    def state(self) -> messages.State:
+    def state(self) -> messages.State | None:
+        """The answer to STATE_GET; None says nothing."""
         voucher = self.books.voucher
         signature = voucher.signature if voucher else bytes(64)
         books = self.books

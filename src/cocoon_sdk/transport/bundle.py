@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import logging
@@ -138,7 +139,8 @@ def _store(path: Path, raw: bytes) -> None:
         os.replace(temporary, path)  # noqa: PTH105 - the same, and says atomic
     except OSError as error:  # a full disk costs a fetch next time, not this request
         logger.warning("the token bundle could not be cached: %s", error.strerror)
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _load(raw: bytes) -> Tokenizer:

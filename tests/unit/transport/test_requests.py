@@ -371,6 +371,27 @@ async def test_before_the_first_token_the_next_provider_answers(tmp_path: Path) 
         assert failed == [down.id, down.id]
 
 
+async def test_a_warm_session_that_just_ended_is_no_failure(tmp_path: Path) -> None:
+    """The REQUEST crosses the end of an idle session: the same provider is asked on a new one."""
+
+    async def gone(talk: Talk) -> None:
+        talk.stub.answer = honest()
+        talk.line.socket.transport.abort()
+
+    async with StubProvider().listening() as stub:
+        customer = make_customer(tmp_path, (stub, stub.descriptor()))
+        async with customer.client() as client:
+            await client.chat.completions.create(**ask())
+            stub.answer = gone
+            assert (await client.chat.completions.create(**ask())).text == WORDS
+            stub.answer = gone  # but on a fresh session it is one
+            await stub.lines[-1].socket.close()
+            await asyncio.sleep(0.1)
+            with pytest.raises(StreamTruncatedError):
+                await client.chat.completions.create(**ask())
+        assert stub.handshakes == 3
+
+
 async def test_after_the_first_token_nobody_else_is_asked(tmp_path: Path) -> None:
     cut, other = StubProvider(hangs_up), StubProvider()
     async with cut.listening(), other.listening():
