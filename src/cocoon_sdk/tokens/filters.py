@@ -1,4 +1,4 @@
-"""The filters that a chat template may use: the ones real templates use, each with its cost charged.
+"""The filters and tests that a chat template may use: the ones real templates use, with their cost charged.
 
 A name that is missing here is refused when the template is compiled.
 """
@@ -11,15 +11,27 @@ from typing import Any
 
 from jinja2 import filters as jinja
 from jinja2.runtime import Undefined
+from jinja2.tests import TESTS
 
 from cocoon_sdk.tokens.work import UNITS_PER_ITEM, Work
 
 MAX_INDENT = 16
+MAX_DIGITS = 16
 
 # Jinja's own, safe at the price of their operand's length.
 _PLAIN = (
     "abs", "count", "d", "default", "first", "float", "int", "items", "last", "length", "map", "reject",
-    "rejectattr", "round", "safe", "select", "selectattr",
+    "rejectattr", "safe", "select", "selectattr",
+)  # fmt: skip
+# Tests that look at their operand's kind, or at a number.
+_KINDS = (
+    "boolean", "callable", "defined", "divisibleby", "even", "false", "float", "integer", "iterable",
+    "mapping", "none", "number", "odd", "sameas", "sequence", "string", "true", "undefined",
+)  # fmt: skip
+# Tests that walk through both of their operands, as the operators of the same names do.
+_COMPARISONS = (
+    "!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan",
+    "lt", "ne",
 )  # fmt: skip
 
 
@@ -77,6 +89,11 @@ def template_filters(work: Callable[[], Work]) -> dict[str, Callable[..., Any]]:
             work().deep(value)
         return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, sort_keys=sort_keys)
 
+    def rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+        if not 0 <= precision <= MAX_DIGITS:  # Jinja raises ten to this power
+            raise ValueError(f"round is limited to {MAX_DIGITS} digits")
+        return jinja.do_round(value, precision, method)
+
     guarded: dict[str, Callable[..., Any]] = {
         "capitalize": of_text(str.capitalize),
         "indent": indent,
@@ -84,6 +101,7 @@ def template_filters(work: Callable[[], Work]) -> dict[str, Callable[..., Any]]:
         "list": as_list,
         "lower": of_text(str.lower),
         "replace": replace,
+        "round": rounded,
         "string": text,
         "title": of_text(str.title),
         "tojson": tojson,
@@ -91,6 +109,22 @@ def template_filters(work: Callable[[], Work]) -> dict[str, Callable[..., Any]]:
         "upper": of_text(str.upper),
     }
     return {name: jinja.FILTERS[name] for name in _PLAIN} | guarded
+
+
+def template_tests(charge: Callable[[Any], Any]) -> dict[str, Callable[..., Any]]:
+    """The tests by name; `charge` is called with each operand of a comparison, before it."""
+
+    def comparison(test: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+        def compare(left: Any, right: Any) -> Any:
+            charge(left)
+            charge(right)
+            return test(left, right)
+
+        return compare
+
+    known: Mapping[str, Any] = TESTS
+    kinds = {name: known[name] for name in _KINDS}
+    return kinds | {name: comparison(known[name]) for name in _COMPARISONS}
 
 
 def charge_replace(work: Work, source: str, old: str, new: str) -> None:

@@ -71,7 +71,15 @@ class _Bound(NodeTransformer):
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        return self._hook("made", node) if isinstance(node.arg, nodes.Slice) else node
+        if isinstance(node.arg, nodes.Slice):
+            return self._hook("made", node)
+        node.arg = self._hashed(node.arg)
+        return node
+
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+        self.generic_visit(node)
+        node.key = self._hashed(node.key)
+        return node
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
@@ -91,6 +99,10 @@ class _Bound(NodeTransformer):
         """The report of one turn; taken before the body is rewritten."""
         chars = sum(len(data.data) for part in body for data in part.find_all(nodes.TemplateData))
         return self._hook("turn", nodes.Const(chars))
+
+    def _hashed(self, key: nodes.Expr) -> nodes.Expr:
+        """A key: hashing a tuple visits all of it, every time."""
+        return key if isinstance(key, nodes.Const) else self._hook("compared", key)
 
     def _hook(self, name: str, operand: nodes.Expr) -> nodes.Call:
         return nodes.Call(nodes.EnvironmentAttribute(name), [operand], [], None, None)

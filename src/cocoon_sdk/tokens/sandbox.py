@@ -13,11 +13,16 @@ from typing import Any
 
 from jinja2 import nodes
 from jinja2.ext import loopcontrols
-from jinja2.runtime import Context, Undefined
+from jinja2.runtime import Context, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from cocoon_sdk.errors import VerificationError
-from cocoon_sdk.tokens.filters import charge_join, charge_replace, template_filters
+from cocoon_sdk.tokens.filters import (
+    charge_join,
+    charge_replace,
+    template_filters,
+    template_tests,
+)
 from cocoon_sdk.tokens.rewrite import bounded
 from cocoon_sdk.tokens.work import UNITS_PER_ITEM, Work
 
@@ -79,6 +84,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         )
         self._work: Work | None = None
         self.filters = template_filters(self._account)
+        self.tests: dict[str, Any] = template_tests(self.compared)
         self.globals = {name: self.globals[name] for name in ("dict", "namespace")} | {
             "range": self._range
         }
@@ -116,7 +122,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return value
 
     def compared(self, value: Any) -> Any:
-        """A value that is about to be compared."""
+        """A value that is about to be compared, or hashed."""
         if isinstance(value, str | list | tuple | dict):
             self._account().deep(value)
         return value
@@ -153,9 +159,14 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         return None
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063
-        """Charge the two text methods that can explode, and the result of every call."""
+        """Charge what a call may compare or hash, the text methods that can explode, and the result."""
         owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str):
+        if owner is not __self and not isinstance(__obj, Macro):  # our hooks charge by themselves
+            for value in args:
+                __self.compared(value)
+        if isinstance(owner, list | tuple):  # `count` and `index` look at every element
+            __self.compared(owner)
+        elif isinstance(owner, str):
             if __obj.__name__ == "replace":
                 charge_replace(__self._account(), owner, args[0], args[1])
             elif __obj.__name__ == "join":

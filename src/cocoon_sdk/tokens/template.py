@@ -109,7 +109,7 @@ class _Mask:
         tag = 0
         while f"\ue000{tag}\ue001" in everything:
             tag += 1
-        self._hidden: list[str] = []
+        self._hidden: dict[str, str] = {}
         self._mark = re.compile(f"\ue000{tag}\ue001([0-9]+)\ue002")
         self._tag = tag
         # Whole tokens, and a beginning at the very end that the next text might complete.
@@ -133,11 +133,12 @@ class _Mask:
         """The text as its author typed it."""
         if not self._hidden:
             return text
-        return self._mark.sub(lambda found: self._hidden[int(found.group(1))], text)
+        return self._mark.sub(lambda found: self._hidden.get(found.group(), found.group()), text)
 
     def _replace(self, found: re.Match[str]) -> str:
-        self._hidden.append(found.group())
-        return f"\ue000{self._tag}\ue001{len(self._hidden) - 1}\ue002"
+        mark = f"\ue000{self._tag}\ue001{len(self._hidden)}\ue002"
+        self._hidden[mark] = found.group()
+        return mark
 
 
 def _strings(value: object) -> Iterable[str]:

@@ -122,6 +122,12 @@ def test_typed_beginning_is_not_completed_by_the_template() -> None:
     assert isinstance(parts[0], Segment)
 
 
+def test_a_template_cannot_forge_what_stands_for_typed_tokens() -> None:
+    forged = "\ue0000\ue0019\ue002 \ue0000\ue001" + "9" * 5000 + "\ue002"
+    source = "{% for m in messages %}{{ m.content }}{% endfor %}" + forged
+    assert segments_with("<s>", source) == ["<s>" + forged]
+
+
 def test_refusal_does_not_quote_the_chat() -> None:
     template = ChatTemplate(ELABORATE, SPECIALS, VARIABLES)
     chat = [{"role": "user", "content": "a"}, {"role": "system", "content": "SECRET"}]
