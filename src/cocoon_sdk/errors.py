@@ -28,9 +28,10 @@ text, answer text or key material.
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class WireCode(StrEnum):
@@ -59,6 +60,10 @@ class CocoonError(Exception):
 
     code: ClassVar[str] = "cocoon_error"
     retryable: ClassVar[bool] = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own version calls the constructor without the keywords that some require.
+        return copyreg.__newobj__, (type(self), *self.args), vars(self)
 
 
 class ConfigError(CocoonError):
