@@ -32,8 +32,12 @@ def tell(text: str, *, style: str = "") -> None:
 
 
 def print_json(value: object) -> None:
-    """One JSON object or array on one line of standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON object or array on one line of standard output.
+
+    Whatever could drive a terminal is escaped: JSON itself only asks that of the first 32 characters.
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    sys.stdout.write("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text) + "\n")
     sys.stdout.flush()
 
 
@@ -43,7 +47,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     A cell is never broken in two, so that what it holds can be copied: a table that is wider than the
     terminal becomes one block of lines per row, and a pipe or file has no width to keep to.
     """
-    texts = [[escape_controls(str(cell)) for cell in row] for row in rows]
+    texts = [[_one_line(escape_controls(str(cell))) for cell in row] for row in rows]
     table = Table(show_header=any(columns))
     for column in columns:
         table.add_column(escape(column), no_wrap=True)
@@ -74,6 +78,11 @@ def escape_controls(text: str) -> str:
         else f"\\x{ord(character):02x}"
         for character in text
     )
+
+
+def _one_line(text: str) -> str:
+    """A cell that cannot pass for further rows."""
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 def run_async(main: Coroutine[Any, Any, T]) -> T:

@@ -24,6 +24,9 @@ MAX_URL = 512
 _PORTS = {"wss": 443, "https": 443, "ws": 80, "http": 80}
 _PLAIN = {"ws", "http"}
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+# The only IPv6 addresses of the internet; others lead to translators and networks of the place.
+_UNICAST6 = ipaddress.ip_network("2000::/3")
+_ASSIGNED4 = ipaddress.ip_network("192.0.0.0/24")  # by IANA, to protocols; none of it is a host
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ def check_address(
     inner = _unwrap(address)
     if allow_private or (allow_loopback and inner.is_loopback):
         return address
-    if not inner.is_global or inner.is_multicast:
+    if not inner.is_global or inner.is_multicast or not _on_the_internet(inner):
         raise ConnectError(
             f"the endpoint leads to {inner}, which is not a public address; "
             "pass allow_private=True if that provider is yours"
@@ -134,6 +137,13 @@ async def _resolve(host: str, port: int) -> Sequence[str]:
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(item[4][0]) for item in found]
+
+
+def _on_the_internet(address: IPAddress) -> bool:
+    """Beyond `is_global`, which goes by lists of exceptions that grow with the years."""
+    if isinstance(address, ipaddress.IPv6Address):
+        return address in _UNICAST6
+    return address not in _ASSIGNED4
 
 
 def _unwrap(address: IPAddress) -> IPAddress:

@@ -4,7 +4,14 @@ import pytest
 from rich.console import Console
 
 from cocoon_sdk.cli import output
-from cocoon_sdk.cli.output import escape_controls, fail, print_table, run_app, tell
+from cocoon_sdk.cli.output import (
+    escape_controls,
+    fail,
+    print_json,
+    print_table,
+    run_app,
+    tell,
+)
 from cocoon_sdk.errors import ConfigError
 
 LONG = "9d" * 48
@@ -69,3 +76,18 @@ def test_people_are_told_on_standard_error(capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     assert out == ""
     assert err == f"channel {LONG} is open [ok]\nerror: nothing\n"
+
+
+def test_json_cannot_drive_the_terminal_either(capsys: pytest.CaptureFixture[str]) -> None:
+    foreign = "\x1b[31m \x9b31m \x7f \u202eabc \U000e0041 Grüße 🦀"
+    print_json({"text": foreign})
+    printed = capsys.readouterr().out
+    assert printed.rstrip("\n").isprintable()
+    assert "Grüße 🦀" in printed
+    assert json.loads(printed) == {"text": foreign}
+
+
+def test_a_cell_cannot_pass_for_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("", ["name", "region"], [("a", "eu\nb\tgood")])
+    printed = capsys.readouterr().out
+    assert "eu\\nb\\tgood" in printed
