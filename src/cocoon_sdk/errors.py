@@ -28,7 +28,6 @@ text, answer text or key material.
 
 from __future__ import annotations
 
-import copyreg
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -63,7 +62,11 @@ class CocoonError(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Exception's own version calls the constructor without the keywords that some require.
-        return copyreg.__newobj__, (type(self), *self.args), vars(self)
+        return _rebuild, (type(self), *self.args), vars(self)
+
+
+def _rebuild(kind: type[CocoonError], *args: object) -> CocoonError:
+    return kind.__new__(kind, *args)
 
 
 class ConfigError(CocoonError):
