@@ -154,6 +154,8 @@ class Serving:
     async def _complete(self, finished: Finished) -> FinishReason:
         await self._answer.flush()
         self._count_delivered()
+        if self._counts.prefilled > self._metered.prefilled:
+            await self._meter()  # the model ended at once: the prompt was worked off all the same
         for choice, reason in enumerate(finished.reasons):
             await self._answer.result("finish", {"choice": choice, "reason": reason})
         if "cancelled" in finished.reasons:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from cocoon_provider.refusals import Refusal
 from cocoon_sdk.errors import WireCode
-from cocoon_sdk.payments.meter import Counts, Price
+from cocoon_sdk.payments.meter import Price
 
 metadata = MetaData()
 
@@ -168,8 +168,3 @@ def open_due(connection: Connection, key: ChannelKey) -> int:
 def row_price(row: RowMapping) -> Price:
     """The price that a stream is served at."""
     return Price(row["price_prompt"], row["price_cached"], row["price_completion"])
-
-
-def row_counts(row: RowMapping) -> Counts:
-    """The durable counts of a stream."""
-    return Counts(row["prompt"], row["cached"], row["completion"], row["reasoning"])
