@@ -67,6 +67,29 @@ def test_serve_says_when_it_is_ready_and_stops_on_a_signal(
     assert "Traceback" not in log
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_a_second_process_leaves_the_first_ones_streams_alone(home: Path) -> None:
+    first = subprocess.Popen(
+        [*COMMAND, "serve", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with first:
+        try:
+            assert first.stdout is not None
+            ready = json.loads(first.stdout.readline())
+            second = run("serve", "--port", "0")
+            assert (second.returncode, second.stdout) == (1, "")
+            assert "another cocoon-provider serves from" in second.stderr
+            health = httpx.get(ready["url"].replace("ws:", "http:") + "/healthz", trust_env=False)
+            assert health.json() == {"status": "ok"}
+            first.terminate()
+            first.communicate(timeout=20)
+        finally:
+            first.kill()
+
+
 def test_earnings_and_redeem_of_a_provider_that_earned_nothing(home: Path) -> None:
     done = run("earnings", "--json")
     assert done.returncode == 0, done.stderr

@@ -6,12 +6,16 @@ import asyncio
 import contextlib
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from cocoon_provider.config import Config
 from cocoon_provider.operations.home import Home, make_backend
 from cocoon_provider.operations.register import describe, write_entry
 from cocoon_provider.provider import Provider
+from cocoon_sdk.errors import ConfigError, StoreError
+from cocoon_sdk.store.lock import file_lock
+
+LOCK_NAME = "serve.lock"
 
 Announce = Callable[[dict[str, str]], None]
 
@@ -20,7 +24,28 @@ async def serve(home: Home, config: Config, announce: Announce) -> None:
     """Serve until SIGTERM or SIGINT; a second signal ends the draining.
 
     `announce` gets the readiness line once requests are taken and the entry file is written.
+
+    Raises:
+        ConfigError: another process serves from this folder.
     """
+    with _alone(home):
+        await _serve(home, config, announce)
+
+
+@contextlib.contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """A second process would take the streams of the first for leftovers, and end them."""
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock(home.folder / LOCK_NAME, timeout=0.0))
+        except StoreError as error:
+            raise ConfigError(
+                f"another cocoon-provider serves from {home.folder}; stop it, or use another --home"
+            ) from error
+        yield
+
+
+async def _serve(home: Home, config: Config, announce: Announce) -> None:
     identity = home.identity()
     books = home.books(config)
     backend = make_backend(config)
