@@ -86,12 +86,8 @@ class Ranking:
 
 
 def offer_price(offer: ModelOffer) -> Price:
-    """The price of an offer, nano per million tokens.
-
-    Raises:
-        ConfigError: no price that the payment rules allow.
-    """
-    return Price(offer.price.prompt, offer.price.cached, offer.price.completion).validate()
+    """The price of an offer, nano per million tokens."""
+    return Price(offer.price.prompt, offer.price.cached, offer.price.completion)
 
 
 def rank(
@@ -119,11 +115,7 @@ def rank(
         if offer is None:
             rejections[descriptor.id] = f"does not list the model {wish.model}"
             continue
-        try:
-            price = offer_price(offer)
-        except ConfigError as error:
-            rejections[descriptor.id] = str(error)
-            continue
+        price = offer_price(offer)
         overhead = descriptor.prompt_overhead
         bound = wish.prompt_bytes + overhead.base + overhead.per_message * wish.messages
         candidate = Candidate(

@@ -13,13 +13,10 @@ from msgspec.structs import replace
 
 from cocoon_sdk.errors import (
     CocoonError,
-    InsufficientFundsError,
     InvalidRequestError,
     StreamTruncatedError,
     VerificationError,
-    VoucherRejectedError,
 )
-from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.payments.meter import Price
 from cocoon_sdk.protocol.constants import CLIENT_MAX_REQUEST
 from cocoon_sdk.protocol.events import MessageReceived
@@ -36,7 +33,7 @@ from cocoon_sdk.protocol.messages import (
 from cocoon_sdk.protocol.messages import Receipt as ReceiptFrame
 from cocoon_sdk.transport.answer import Answer
 from cocoon_sdk.transport.connection import Slot
-from cocoon_sdk.transport.failures import charge, error_from_frame
+from cocoon_sdk.transport.failures import charge, error_from_frame, explain_refusal
 from cocoon_sdk.transport.job import Done, Finish, Host, Item, Job
 from cocoon_sdk.transport.stream import Stream
 from cocoon_sdk.types.events import FirstToken, Queued, ReceiptStored, VoucherSigned
@@ -104,7 +101,7 @@ class Attempt:
                 for item in await self._take(answer, stream, received):
                     yield item
             if self._refusal is not None:
-                raise self._explained(self._refusal)
+                raise explain_refusal(self._refusal, self._job.channel, self._lacking)
             if self._done is not None:
                 yield self._done
         except CocoonError as error:
@@ -171,7 +168,7 @@ class Attempt:
             )
         except StreamTruncatedError as error:
             if self._refusal is not None:  # the provider had said why, only its receipt is missing
-                raise self._explained(self._refusal) from error
+                raise explain_refusal(self._refusal, self._job.channel, self._lacking) from error
             raise
 
     def _check_running(self) -> None:
@@ -225,19 +222,6 @@ class Attempt:
         self._lacking = meter.wanted - voucher.cumulative
         self._host.emit(VoucherSigned(self._name, voucher.cumulative))
         await stream.send(voucher)
-
-    def _explained(self, refusal: CocoonError) -> CocoonError:
-        """A provider that got no more vouchers cannot know that our channel had no more to give."""
-        channel = self._job.channel
-        if channel is None or self._lacking <= 0 or not isinstance(refusal, VoucherRejectedError):
-            return refusal
-        if channel.state.signed < channel.state.limit:
-            return refusal
-        return InsufficientFundsError(
-            f"the channel {channel.address.raw} ran out of funds during the answer, which needs "
-            f"{format_amount(self._lacking)} coins more; top it up, or ask for fewer tokens",
-            needed=self._lacking,
-        )
 
     # --- the four endings
 

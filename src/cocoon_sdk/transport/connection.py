@@ -12,18 +12,16 @@ from websockets.exceptions import WebSocketException
 
 from cocoon_sdk.errors import (
     CocoonError,
-    ConnectError,
     DecryptionError,
     HandshakeError,
     StreamTruncatedError,
 )
 from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_STREAMS
-from cocoon_sdk.protocol.constants import CLOSE_TIMEOUT as CLOSE_CODE_TIMEOUT
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
 from cocoon_sdk.protocol.messages import Message
 from cocoon_sdk.protocol.session import ClientSession
-from cocoon_sdk.transport.failures import twin
+from cocoon_sdk.transport.failures import error_of_session, twin
 from cocoon_sdk.transport.stream import Stream
 
 WRITE_TIMEOUT = 30.0
@@ -167,7 +165,7 @@ class Connection:
             self._fail(self._at_end())
         except RemoteProtocolError as error:
             self._close_code = error.close_code
-            self._fail(_as_user_error(error, handshaken=self._handshake.done()))
+            self._fail(error_of_session(error, handshaken=self._handshake.done()))
         except DecryptionError as error:
             self._close_code = CLOSE_PROTOCOL
             self._fail(error)
@@ -201,7 +199,7 @@ class Connection:
             try:
                 self._session.on_timer()
             except ProtocolError as error:
-                self._fail(_as_user_error(error, handshaken=self._handshake.done()))
+                self._fail(error_of_session(error, handshaken=self._handshake.done()))
 
     def _dispatch(self, event: object) -> None:
         match event:
@@ -265,15 +263,3 @@ class Slot:
         if not self._used:
             self._used = True
             self.connection.give_back()
-
-
-def _as_user_error(error: ProtocolError, *, handshaken: bool) -> CocoonError:
-    if isinstance(error, RemoteProtocolError) and error.close_code == CLOSE_CODE_TIMEOUT:
-        if handshaken:
-            return StreamTruncatedError(f"the session with the provider ended: {error}")
-        return ConnectError(f"the provider did not finish the handshake: {error}")
-    if not handshaken:
-        return HandshakeError(
-            f"the provider could not prove that it is the one in the registry: {error}"
-        )
-    return DecryptionError(f"the provider broke the encrypted session: {error}")

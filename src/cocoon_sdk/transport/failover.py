@@ -89,6 +89,7 @@ class RequestRun:
             raise nobody(self._question, snapshot, ranking)
         last: CocoonError | None = None
         candidates, number = deque(ranking.candidates[:MAX_ATTEMPTS]), 0
+        again: list[Candidate] = []
         while candidates:
             candidate, number = candidates.popleft(), number + 1
             if last is not None:
@@ -111,8 +112,13 @@ class RequestRun:
                 last = self._failed(error, candidate, request_id, number)
                 if delivered or self._stopped or not may_switch(error):
                     raise
-                if isinstance(error, StreamTruncatedError) and self._warm:
+                if (
+                    isinstance(error, StreamTruncatedError)
+                    and self._warm
+                    and candidate not in again
+                ):
                     # An idle session ends at any moment; that says nothing about its provider.
+                    again.append(candidate)
                     candidates.appendleft(candidate)
         assert last is not None  # noqa: S101 - there was at least one candidate
         raise last

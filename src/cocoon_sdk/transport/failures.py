@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 from cocoon_sdk.errors import (
     ChannelDesyncError,
     CocoonError,
+    ConnectError,
     ContextLengthError,
+    DecryptionError,
+    HandshakeError,
     InsufficientFundsError,
     InvalidRequestError,
     ModelNotFoundError,
@@ -15,10 +18,14 @@ from cocoon_sdk.errors import (
     ProviderInternalError,
     ProviderOverloadedError,
     RequestError,
+    StreamTruncatedError,
     VoucherRejectedError,
     WireCode,
 )
 from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.channel import PaymentChannel
+from cocoon_sdk.protocol.constants import CLOSE_TIMEOUT
+from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.messages import Error
 
 MAX_MESSAGE_CHARACTERS = 300
@@ -72,6 +79,37 @@ def error_from_frame(frame: Error) -> CocoonError:
             return ProviderError(
                 f"the provider answered {frame.code!r}: {said}", wire_code=frame.code
             )
+
+
+def error_of_session(error: ProtocolError, *, handshaken: bool) -> CocoonError:
+    """What a broken session means to the user."""
+    if isinstance(error, RemoteProtocolError) and error.close_code == CLOSE_TIMEOUT:
+        if handshaken:
+            return StreamTruncatedError(f"the session with the provider ended: {error}")
+        return ConnectError(f"the provider did not finish the handshake: {error}")
+    if not handshaken:
+        return HandshakeError(
+            f"the provider could not prove that it is the one in the registry: {error}"
+        )
+    return DecryptionError(f"the provider broke the encrypted session: {error}")
+
+
+def explain_refusal(
+    refusal: CocoonError, channel: PaymentChannel | None, lacking: int
+) -> CocoonError:
+    """The refusal, or InsufficientFundsError where it came because our channel ran out.
+
+    A provider that got no more vouchers cannot know why. `lacking` is what we could not sign for, in nano.
+    """
+    if channel is None or lacking <= 0 or not isinstance(refusal, VoucherRejectedError):
+        return refusal
+    if channel.state.signed < channel.state.limit:
+        return refusal
+    return InsufficientFundsError(
+        f"the channel {channel.address.raw} ran out of funds during the answer, which needs "
+        f"{format_amount(lacking)} coins more; top it up, or ask for fewer tokens",
+        needed=lacking,
+    )
 
 
 def charge(error: CocoonError, nano: int, partial_text: str) -> CocoonError:

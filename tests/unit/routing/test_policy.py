@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key
-from cocoon_sdk.registry.model import Descriptor, ModelOffer, ModelPrice
+from cocoon_sdk.registry.model import Descriptor, ModelOffer, ModelPrice, PromptOverhead
 from cocoon_sdk.routing.policy import Routing, Wish, rank
 
 HASH = "ab" * 32
@@ -36,7 +36,7 @@ def make(number: int, *, completion: int = 1000, **changes: Any) -> Descriptor:
         code_hash=HASH,
         min_deposit=0,
         close_delay=3600,
-        window=64,
+        window=changes.pop("window", 64),
         models=[offer],
         **changes,
     )
@@ -159,3 +159,27 @@ def test_routing_settings_are_checked_at_once() -> None:
         Routing(max_price={"prompt": 0.5})  # type: ignore[dict-item]
     with pytest.raises(ConfigError, match="sort"):
         Routing(sort="speed")  # type: ignore[arg-type]
+
+
+def test_a_window_is_not_the_providers_to_choose() -> None:
+    greedy = make(1, window=5000)
+    assert "5000 tokens paid ahead" in order([greedy])[1][greedy.id]
+
+
+def test_an_attestation_that_nobody_verified_is_none() -> None:
+    claims = make(1, att=HASH)
+    wish = Wish(model="m", prompt_bytes=1, messages=1, max_tokens=1, assurance="attested")
+    assert "cannot verify" in order([claims], wish=wish)[1][claims.id]
+
+
+def test_the_overhead_of_one_does_not_price_out_another() -> None:
+    honest = make(1)
+    loud = make(2, prompt_overhead=PromptOverhead(base=10**9, per_message=10**9))
+    ranking = rank(
+        [honest, loud], WISH, Routing(), funds={honest.id: 10, loud.id: 10}, quarantined={}
+    )
+    assert [one.provider for one in ranking.candidates] == [honest.id]
+    assert (
+        ranking.candidates[0].prompt_bound
+        == 1000 + honest.prompt_overhead.base + honest.prompt_overhead.per_message
+    )

@@ -251,3 +251,19 @@ def test_without_a_tokenizer_a_token_is_at_least_a_byte() -> None:
     talk.delta("b", [2] * 100)
     with pytest.raises(OverchargeError):
         talk.meter()
+
+
+def test_a_choice_that_was_not_asked_for_is_an_overcharge() -> None:
+    with pytest.raises(OverchargeError, match="choice 1"):
+        Conversation().delta("x", [1], choice=1)
+    Conversation(expected={"choices": 2}).delta("x", [1], choice=1)
+
+
+def test_owed_is_the_metered_prompt_and_all_that_was_delivered() -> None:
+    talk = Conversation()
+    assert talk.answer.owed == 0
+    talk.meter()
+    assert talk.answer.owed == cost(Counts(20, 0, 0), PRICE)
+    talk.delta("ab", [1, 2])
+    assert talk.answer.owed == cost(Counts(20, 0, 2), PRICE)
+    assert talk.answer.due == cost(Counts(20, 0, 0), PRICE)
