@@ -9,7 +9,7 @@ from cocoon_provider.backends.base import Backend, Generation, ModelInfo
 from cocoon_provider.billing import Billing, ChannelBilling, Job
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.free import FreeBilling
-from cocoon_provider.limits import Place, RequestLine
+from cocoon_provider.limits import Patience, Place, RequestLine
 from cocoon_provider.mirror import ChannelMirror
 from cocoon_provider.opening import Ended
 from cocoon_provider.outcomes import Outcome, Outcomes
@@ -101,6 +101,7 @@ class Admission:
         self._outcomes = outcomes
         self._window_tokens = window_tokens
         self._clock = clock
+        self._patience = Patience(clock)
         self.draining = False
 
     async def admit(
@@ -124,6 +125,8 @@ class Admission:
             )
         model = self._model(request, len(body))
         price = self._prices.accept(model.id, request.price)
+        if not price.free:
+            self._patience.check(owner)
         outcome = self._outcomes.begin(owner, request.id, digest)
         place: Place | None = None
         generation: Generation | None = None
@@ -154,6 +157,10 @@ class Admission:
             self._outcomes.end(outcome, ended.raw)
             return Replay((), messages.Receipt(ended.raw))
         return Admitted(generation, billing, place, outcome)
+
+    def ended_unbilled(self, client: Client) -> None:
+        """A paid request of this client ended before it cost anything; that may not happen at will."""
+        self._patience.count(client.key or b"")
 
     async def channel(self, client: Client, *, cover: int | None = None) -> ChannelKey:
         """The channel that this client's session is bound to, checked and fresh.

@@ -14,6 +14,7 @@ from cocoon_sdk.errors import WireCode
 Clock = Callable[[], float]
 
 MAX_TRACKED_ADDRESSES = 10_000
+MAX_TRACKED_CLIENTS = 10_000
 
 
 @dataclass(slots=True)
@@ -46,6 +47,47 @@ class AddressLimiter:
             return False
         bucket.tokens -= 1.0
         return True
+
+
+class Patience:
+    """How often a client may leave before anything is billed (wire.md, CANCEL): each time costs a step of work.
+
+    Args:
+        times: At once.
+        seconds: After which one time is forgotten.
+    """
+
+    def __init__(self, clock: Clock, *, times: int = 32, seconds: float = 4.0) -> None:
+        self._clock = clock
+        self._times = times
+        self._seconds = seconds
+        self._counted: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # (times, at)
+
+    def check(self, client: bytes) -> None:
+        """Whether this client may ask again now.
+
+        Raises:
+            Refusal: `overloaded`, with the time after which it may.
+        """
+        over = self._now(client) - (self._times - 1)
+        if over > 0:
+            raise Refusal(
+                WireCode.OVERLOADED,
+                "too many requests of this channel ended before anything was billed; wait a moment",
+                retry_after_ms=int(over * self._seconds * 1000) + 1,
+            )
+
+    def count(self, client: bytes) -> None:
+        """A request of this client ended unbilled."""
+        times = self._now(client) + 1
+        self._counted.pop(client, None)
+        self._counted[client] = times, self._clock()
+        while len(self._counted) > MAX_TRACKED_CLIENTS:
+            self._counted.popitem(last=False)
+
+    def _now(self, client: bytes) -> float:
+        times, at = self._counted.get(client, (0.0, 0.0))
+        return max(0.0, times - max(0.0, self._clock() - at) / self._seconds)
 
 
 class HandshakeGate:

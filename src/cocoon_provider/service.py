@@ -12,6 +12,7 @@ from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.serving import Serving
+from cocoon_sdk.payments.receipt import parse_receipt
 from cocoon_sdk.protocol import messages
 
 
@@ -53,6 +54,8 @@ class Service:
         except BaseException:
             self._outcomes.forget(admitted.outcome)
             raise
+        if admitted.billing.metered and (raw is None or not parse_receipt(raw).price):
+            self._admission.ended_unbilled(client)
         if raw is None:
             self._outcomes.forget(admitted.outcome)
             return

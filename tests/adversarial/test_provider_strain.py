@@ -145,7 +145,7 @@ async def test_vouchers_that_arrive_while_late_ones_are_kept_do_not_cost_the_rec
     outcome = outcomes.begin(b"", bytes(16), bytes(32))
 
     async def admit(*_: Any) -> Any:
-        return SimpleNamespace(outcome=outcome, billing=SimpleNamespace(metered=True))
+        return SimpleNamespace(outcome=outcome, billing=SimpleNamespace(metered=False))
 
     async def send(message: messages.Message, *, end: bool = False) -> None:
         assert end
@@ -211,3 +211,25 @@ async def test_vouchers_beyond_the_funds_do_not_have_the_chain_read_at_will(
                 assert await _ending(client, stream) == WireCode.INSUFFICIENT_FUNDS
                 client.session.send(stream, messages.Ack(), end=True)
             assert world.chain.reads <= 2
+
+
+async def test_cancelling_before_the_first_meter_is_not_free_work_for_ever(
+    tmp_path: Path,
+) -> None:
+    async with running(build_world(tmp_path)) as world:
+        channel, other = world.channel(), world.channel()
+        voucher = channel.voucher(FIRST_WINDOW)
+        seen: list[str] = []
+        async with RawClient.dial(world, channel) as client:
+            for _ in range(60):
+                stream = await client.open(request(world, "hello " * 300, voucher=voucher))
+                await client.send(stream, messages.Cancel(), end=True)
+                message = (await client.next(stream)).message
+                while not isinstance(message, messages.Receipt | messages.Error):
+                    message = (await client.next(stream)).message
+                seen.append(message.code if isinstance(message, messages.Error) else "receipt")
+            assert 32 <= seen.count("receipt") <= 40
+            assert set(seen[41:]) == {WireCode.OVERLOADED}
+        async with RawClient.dial(world, other) as client:
+            served = await buy(client, world, other, request(world, "honest"))
+            assert served.text == "honest"

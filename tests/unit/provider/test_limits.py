@@ -6,7 +6,14 @@ import asyncio
 
 import pytest
 
-from cocoon_provider.limits import MAX_TRACKED_ADDRESSES, AddressLimiter, HandshakeGate, RequestLine
+from cocoon_provider.limits import (
+    MAX_TRACKED_ADDRESSES,
+    MAX_TRACKED_CLIENTS,
+    AddressLimiter,
+    HandshakeGate,
+    Patience,
+    RequestLine,
+)
 from cocoon_provider.refusals import Refusal
 from cocoon_sdk.errors import WireCode
 
@@ -33,6 +40,37 @@ def test_a_bucket_holds_its_burst_and_refills() -> None:
     assert [limiter.allow("a") for _ in range(4)] == [True, True, True, False]
     clock.now -= 50  # a clock that steps back takes nothing away and gives nothing
     assert not limiter.allow("a")
+
+
+def test_a_client_that_leaves_unbilled_too_often_has_to_wait() -> None:
+    clock = Clock()
+    patience = Patience(clock, times=3, seconds=4.0)
+    for _ in range(3):
+        patience.check(b"a")
+        patience.count(b"a")
+    with pytest.raises(Refusal) as caught:
+        patience.check(b"a")
+    assert caught.value.code is WireCode.OVERLOADED
+    assert 3_900 <= caught.value.retry_after_ms <= 4_001
+    patience.check(b"b")
+    clock.now -= 50  # a clock that steps back punishes nobody further
+    with pytest.raises(Refusal) as caught:
+        patience.check(b"a")
+    assert caught.value.retry_after_ms <= 4_001
+    clock.now += 54.01
+    patience.check(b"a")
+    patience.count(b"a")
+    with pytest.raises(Refusal):
+        patience.check(b"a")
+
+
+def test_only_so_many_clients_are_remembered() -> None:
+    patience = Patience(Clock(), times=1)
+    for number in range(MAX_TRACKED_CLIENTS + 1):
+        patience.count(number.to_bytes(4, "big"))
+    patience.check((0).to_bytes(4, "big"))
+    with pytest.raises(Refusal):
+        patience.check(MAX_TRACKED_CLIENTS.to_bytes(4, "big"))
 
 
 def test_only_so_many_addresses_are_remembered() -> None:
