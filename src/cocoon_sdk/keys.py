@@ -6,6 +6,7 @@ made for one purpose cannot be presented for another (wire.md, "Properties").
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -140,22 +141,27 @@ def derive_channel_key(
 
 
 def save_key(key: Ed25519Key, path: Path) -> None:
-    """Write the seed as hex, readable by the owner only. An existing file is never overwritten.
+    """Write the seed as hex, readable by the owner only, whole or not at all. Nothing is overwritten.
 
     Raises:
         ConfigError: the file exists already.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(key.seed.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        # A link fails where the name is taken; a rename would replace another process's new key.
+        os.link(temporary, path)
     except FileExistsError as error:
         raise ConfigError(
             f"{path} exists already; move it away first, keys are not overwritten"
         ) from error
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(key.seed.hex() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+    finally:
+        temporary.unlink()
 
 
 def load_key(path: Path) -> Ed25519Key:
@@ -181,5 +187,7 @@ def load_key(path: Path) -> Ed25519Key:
 def load_or_create_key(path: Path) -> Ed25519Key:
     """The key in `path`, made there on first use."""
     if not path.exists():
-        save_key(Ed25519Key.generate(), path)
+        # Another process may make it first: then that one is the key.
+        with contextlib.suppress(ConfigError):
+            save_key(Ed25519Key.generate(), path)
     return load_key(path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,11 @@ def test_public_key_text_round_trips_and_refuses_junk() -> None:
 def test_a_key_does_not_show_its_seed() -> None:
     key = Ed25519Key(b"s" * 32)
     assert (b"s" * 32).hex() not in repr(key)
+
+
+def test_processes_that_make_a_key_at_once_agree_on_it(tmp_path: Path) -> None:
+    path = tmp_path / "shared.key"
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: load_or_create_key(path).public_key, range(32)))
+    assert len(set(made)) == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["shared.key"]
