@@ -22,6 +22,7 @@ from cocoon_sdk.ton.contract.channel import CODE_HASH
 app = typer.Typer(help="Wallet, balances and payment channels.", no_args_is_help=True)
 
 POLL_SECONDS = 2.0
+LOOK_AGAIN = 30 * 86_400  # seconds for which `show` checks that a closed channel is really gone
 
 ChainOption = Annotated[str | None, typer.Option(help="URL of a toncenter API. [COCOON_CHAIN]")]
 NetworkOption = Annotated[
@@ -221,7 +222,9 @@ def cancel_close(
 
 async def _refreshed(desk: Desk, state: ChannelState) -> ChannelState:
     if state.status is ChannelStatus.CLOSED:
-        return state
+        closed_for = await desk.chain.time() - state.seen_at
+        if closed_for > LOOK_AGAIN:
+            return state
     return await channels.refresh(desk.chain, desk.database, state)
 
 

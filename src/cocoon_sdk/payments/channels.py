@@ -214,16 +214,18 @@ def _channel_data(state: ChannelState, account: AccountState) -> ChannelData | N
 def _observe(
     connection: Connection, channel_id: int, account: AccountState, data: ChannelData | None
 ) -> ChannelState:
+    # An epoch never comes twice: a closed channel that the chain shows again was never gone, whatever
+    # an API said, and its money must be within reach.
     state = ledger.load_channel(connection, channel_id)
-    if account.block_time < state.seen_at or state.status is ChannelStatus.CLOSED:
+    if account.block_time < state.seen_at:
         return state
     if data is None or data.epoch == 0:
         waited = account.block_time - state.created_at
         if state.status is ChannelStatus.OPENING and waited <= OPENING_EXPIRES:
             return state
-        return _close(connection, channel_id)
+        return _close(connection, channel_id, seen_at=account.block_time)
     if state.epoch not in {0, data.epoch}:  # destroyed, and opened again at the same address
-        return _close(connection, channel_id)
+        return _close(connection, channel_id, seen_at=account.block_time)
     state = replace(
         state,
         epoch=data.epoch,
@@ -240,9 +242,10 @@ def _observe(
     return state
 
 
-def _close(connection: Connection, channel_id: int) -> ChannelState:
+def _close(connection: Connection, channel_id: int, *, seen_at: int = 0) -> ChannelState:
     ledger.delete_streams(connection, channel_id)
     state = ledger.load_channel(connection, channel_id)
-    state = replace(state, status=ChannelStatus.CLOSED, balance=0, close_at=0)
+    seen_at = max(seen_at, state.seen_at)
+    state = replace(state, status=ChannelStatus.CLOSED, balance=0, close_at=0, seen_at=seen_at)
     ledger.save_channel(connection, state)
     return state

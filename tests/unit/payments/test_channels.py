@@ -11,7 +11,6 @@ import pytest
 from cocoon_sdk.errors import (
     ChainDataError,
     ChainUnavailableError,
-    ChannelDesyncError,
     ConfigError,
     InsufficientFundsError,
     PaymentError,
@@ -19,106 +18,26 @@ from cocoon_sdk.errors import (
 )
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.payments import channels, closing
-from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
-from cocoon_sdk.payments.meter import Counts
-from cocoon_sdk.payments.voucher import CloseAuth, sign_close_auth
-from cocoon_sdk.protocol import messages
+from cocoon_sdk.payments.accounting import ChannelStatus
 from cocoon_sdk.store.database import Database
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.cells import Cell, cell_to_boc
-from cocoon_sdk.ton.chain import AccountState
 from cocoon_sdk.ton.contract.channel import (
     CODE_HASH,
-    ChannelData,
     ChannelTerms,
     Op,
-    data_cell,
 )
-from cocoon_sdk.ton.wallet import OutMessage
+from tests.unit.payments.chain_kit import OURS, PAYOUT, FakeChain, FakeWallet
 from tests.unit.payments.ledger_kit import (
-    CLIENT,
     MASTER,
-    NETWORK,
     PRICE,
     PROVIDER,
     STATE,
     add_channel,
     open_ledger,
-    receipt,
     request_id,
-    settle,
 )
 
 pytestmark = pytest.mark.anyio
-PAYOUT = STATE.payout
-OURS = ChannelData(
-    epoch=STATE.epoch,
-    close_at=0,
-    redeemed=0,
-    client=STATE.client,
-    provider=PAYOUT,
-    terms=ChannelTerms(STATE.client_key, STATE.provider_key, STATE.close_delay, STATE.salt),
-)
-
-
-class FakeChain:
-    """Answers with one account, whatever is asked for."""
-
-    network = NETWORK
-
-    def __init__(self) -> None:
-        self.now = 2000
-        self.data: ChannelData | None = OURS
-        self.balance = 150_000_000
-        self.code_hash = CODE_HASH
-        self.status = "active"
-
-    async def time(self) -> int:
-        return self.now
-
-    async def get_account(self, address: Address) -> AccountState:
-        if self.data is None:
-            return AccountState(address, 0, "nonexist", None, None, 0, 1, self.now)
-        data = cell_to_boc(data_cell(self.data))
-        return AccountState(
-            address, self.balance, self.status, self.code_hash, data, 1, 1, self.now
-        )
-
-
-class FakeWallet:
-    """Remembers what it was told to send, and plays the contract's part."""
-
-    address = STATE.client
-
-    def __init__(self, chain: FakeChain, database: Database) -> None:
-        self.chain, self.database = chain, database
-        self.sent: list[Op] = []
-        self.fails: Exception | None = None
-        self.known_before: list[ChannelState] = []
-
-    async def send(self, chain: FakeChain, messages: list[OutMessage]) -> None:
-        (message,) = messages
-        assert isinstance(message.body, Cell)
-        op = Op(message.body.begin_parse().load_uint(32))
-        self.known_before = await channels.list_channels(self.database)
-        if self.fails is not None:
-            raise self.fails
-        self.sent.append(op)
-        if op is Op.DEPOSIT and message.state_init is not None:
-            (opening,) = self.known_before
-            terms = ChannelTerms(
-                opening.client_key, opening.provider_key, opening.close_delay, opening.salt
-            )
-            chain.data = ChannelData(77, 0, 0, self.address, PAYOUT, terms)
-            chain.balance = message.value
-        elif op is Op.REQUEST_CLOSE:
-            assert chain.data is not None
-            chain.data = replace(chain.data, close_at=chain.now + 3600)
-        elif op is Op.CANCEL_CLOSE:
-            assert chain.data is not None
-            chain.data = replace(chain.data, close_at=0)
-        elif op in {Op.FINALIZE, Op.COOP_CLOSE}:
-            chain.data = None
 
 
 @pytest.fixture
@@ -244,16 +163,43 @@ async def test_an_older_block_changes_nothing(chain, database):
 
 
 @pytest.mark.parametrize("data", [None, replace(OURS, epoch=43), replace(OURS, epoch=0)])
-async def test_a_destroyed_or_reopened_channel_is_closed_for_good(chain, database, data):
+async def test_a_destroyed_or_reopened_channel_is_closed(chain, database, data):
     channel = add_channel(database)
     await channel.open_stream(request_id(1), price=PRICE, prompt_bound=1, max_tokens=1)
     chain.data = data
     state = await channels.refresh(chain, database, channel.state)
     assert (state.status, state.balance, state.streams) == (ChannelStatus.CLOSED, 0, ())
-    chain.data = OURS
+    chain.now -= 1
+    chain.data = OURS  # from a machine that is a block behind
     assert (await channels.refresh(chain, database, state)).status is ChannelStatus.CLOSED
     with pytest.raises(PaymentError, match="closed"):
         await channel.open_stream(request_id(2), price=PRICE, prompt_bound=1, max_tokens=1)
+
+
+async def test_a_channel_that_was_never_gone_is_within_reach_again(chain, wallet, database):
+    channel = add_channel(database)
+    signed = await channel.open_stream(request_id(1), price=PRICE, prompt_bound=9, max_tokens=9)
+    chain.data = None  # a wrong answer
+    state = await channels.refresh(chain, database, channel.state)
+    assert state.status is ChannelStatus.CLOSED
+    chain.data = OURS
+    chain.now += 1
+    state = await channels.refresh(chain, database, state)
+    assert (state.status, state.balance) == (ChannelStatus.OPEN, 150_000_000)
+    assert state.signed == signed.cumulative  # what was signed stays signed
+    state = await closing.request_close(chain=chain, wallet=wallet, database=database, state=state)
+    assert state.status is ChannelStatus.CLOSING
+
+
+async def test_an_opening_wrongly_reported_as_failed_is_found(chain, wallet, database):
+    wallet.fails = TransactionFailedError("no")
+    with pytest.raises(TransactionFailedError):
+        await open_one(chain, wallet, database)
+    (state,) = await channels.list_channels(database)
+    terms = ChannelTerms(state.client_key, state.provider_key, state.close_delay, state.salt)
+    chain.data = replace(OURS, terms=terms, epoch=99)
+    state = await channels.refresh(chain, database, state)
+    assert (state.status, state.epoch) == (ChannelStatus.OPEN, 99)
 
 
 @pytest.mark.parametrize(
@@ -296,53 +242,3 @@ async def test_top_up_only_while_open(chain, wallet, database):
     with pytest.raises(PaymentError, match="closing"):
         await channels.top_up(**parts, state=state, amount=50)
     assert wallet.sent == [Op.DEPOSIT]
-
-
-async def test_leaving_alone(chain, wallet, database):
-    channel = add_channel(database)
-    parts = {"chain": chain, "wallet": wallet, "database": database}
-    state = await closing.request_close(**parts, state=channel.state)
-    assert (state.status, state.close_at) == (ChannelStatus.CLOSING, 5600)
-    assert await closing.request_close(**parts, state=state) == state
-    with pytest.raises(PaymentError, match="closing"):
-        await channel.open_stream(request_id(1), price=PRICE, prompt_bound=1, max_tokens=1)
-    with pytest.raises(PaymentError, match="3600 s more"):
-        await closing.finalize(**parts, state=state)
-    state = await closing.cancel_close(**parts, state=state)
-    assert state.status is ChannelStatus.OPEN
-    with pytest.raises(PaymentError, match="not closing"):
-        await closing.cancel_close(**parts, state=state)
-    with pytest.raises(PaymentError, match="not closing"):
-        await closing.finalize(**parts, state=state)
-    await closing.request_close(**parts, state=state)
-    chain.now += 3600
-    state = await closing.finalize(**parts, state=state)
-    assert state.status is ChannelStatus.CLOSED
-    assert await closing.finalize(**parts, state=state) == state
-    assert wallet.sent == [
-        Op.REQUEST_CLOSE, Op.CANCEL_CLOSE, Op.REQUEST_CLOSE, Op.FINALIZE,
-    ]  # fmt: skip
-
-
-def consent(final: int, *, signer: Ed25519Key = PROVIDER, epoch: int = 42) -> messages.CloseAuth:
-    auth = CloseAuth(NETWORK, STATE.address, epoch, final)
-    return messages.CloseAuth(epoch, final, sign_close_auth(signer, auth))
-
-
-async def test_a_cooperative_close_pays_exactly_what_the_receipts_say(chain, wallet, database):
-    channel = add_channel(database)
-    parts = {"chain": chain, "wallet": wallet, "database": database, "state": channel.state}
-    await channel.open_stream(request_id(1), price=PRICE, prompt_bound=100, max_tokens=10)
-    with pytest.raises(ChannelDesyncError, match="without receipts"):
-        await closing.coop_close(**parts, auth=consent(0))
-    await settle(channel, receipt(1, Counts(100), seq=1, spent=2000))
-    for wrong in (consent(2001), consent(1999), consent(2000, signer=CLIENT)):
-        with pytest.raises(ChannelDesyncError):
-            await closing.coop_close(**parts, auth=wrong)
-    with pytest.raises(ChannelDesyncError):
-        await closing.coop_close(**parts, auth=consent(2000, epoch=43))
-    state = await closing.coop_close(**parts, auth=consent(2000))
-    assert state.status is ChannelStatus.CLOSED
-    assert wallet.sent == [Op.COOP_CLOSE]
-    with pytest.raises(PaymentError, match="closed"):
-        await closing.coop_close(**parts, auth=consent(2000))
