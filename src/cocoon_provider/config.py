@@ -53,11 +53,15 @@ class Chain(_Section, frozen=True):
 
 
 class ModelPrices(_Section, frozen=True):
-    """Price per million tokens: decimal strings of coins, or integers of nano. Zero means free."""
+    """Price per million tokens: decimal strings of coins, or integers of nano. Zero means free.
+
+    `file` is a local GGUF file or wheel; without it the model's name is one of the catalogue.
+    """
 
     prompt: Amount
     completion: Amount
     cached: Amount | None = None  # as `prompt` unless given
+    file: str = ""
 
     def price(self) -> Price:
         """The price in nano.

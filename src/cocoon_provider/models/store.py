@@ -23,9 +23,12 @@ def ensure_model(
     *,
     quantization: Quantization = "int8",
     act: Activation = "f32",
+    title: str | None = None,
     progress: Progress | None = None,
 ) -> ModelFolder:
     """The converted model of a catalogue name or a local .gguf or .whl file.
+
+    `title` is the id under which it is offered: the catalogue name, or from the file's, unless given.
 
     Pulled and converted where the cache lacks it; a cached model is checked against its manifest, and
     made again where it is damaged.
@@ -37,7 +40,7 @@ def ensure_model(
     precision = Precision(quantization, act)
     listing = CATALOGUE.get(name)
     digest = listing.gguf_sha256 if listing else sha256_file(pull(name, progress=report))
-    title = name if listing else _title(Path(name).stem)
+    title = _checked(title) if title else name if listing else _title(Path(name).stem)
     key = hashlib.sha256(f"{title}\n{digest}\n{converter_hash()}".encode()).hexdigest()[:16]
     folder = models_dir() / f"{title}-{quantization}-{act}-{key}"
     with file_lock(folder.with_name(f"{folder.name}.lock"), timeout=None):
@@ -76,6 +79,14 @@ def converter_hash() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
+
+
+def _checked(title: str) -> str:
+    if _title(title) != title:
+        raise ConfigError(
+            f"{title!r} is no model name; use lower case letters, digits, dots and dashes"
+        )
+    return title
 
 
 def _title(stem: str) -> str:

@@ -86,7 +86,10 @@ def make_backend(config: Config) -> Backend:
     engine = config.engine
     act = preferred_act(choose_device(engine.device))
     return OnnxBackend(
-        [ensure_model(name, quantization=engine.quantization, act=act) for name in config.models],
+        [
+            ensure_model(entry.file or name, quantization=engine.quantization, act=act, title=name)
+            for name, entry in config.models.items()
+        ],
         device=engine.device,
         threads=engine.threads,
         rows=engine.rows,
