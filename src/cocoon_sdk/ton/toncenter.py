@@ -93,7 +93,7 @@ class ToncenterClient:
             sleep=sleep,
             monotonic=monotonic,
             probe=(MASTERCHAIN_INFO, self._check_network),
-            pace=0.0 if api_key else PUBLIC_PACE,
+            pace=PUBLIC_PACE,
         )
         self._sleep = sleep
         self._monotonic = monotonic

@@ -72,10 +72,10 @@ class Services:
 
         Args:
             urls: the services, the preferred one first.
-            api_key: sent to all of them.
+            api_key: sent to the first and to others on its host: it is no business of anyone else's.
             transport: of httpx, for tests.
             probe: a path to read and a check of the answer, once before a service is used.
-            pace: least seconds between calls to the public services.
+            pace: least seconds between calls to the public services without a key.
             sleep: waits so many seconds.
             monotonic: seconds that never go back.
         """
@@ -89,7 +89,7 @@ class Services:
         self._sleep = sleep
         self._monotonic = monotonic
         self._current = 0
-        self._headers = {"X-API-Key": api_key} if api_key else {}
+        self._api_key = api_key
         self._transport = transport
         self._http: httpx.AsyncClient | None = None
 
@@ -161,10 +161,10 @@ class Services:
             except ChainDataError as error:
                 return _Outcome(reason=str(error), unusable=error)
             self._probed.add(url)
-        if any(url.endswith(host) for host in PACED):
+        if any(url.endswith(host) for host in PACED) and not self._headers(url):
             await self._wait_turn()
         try:
-            status, content, retry_after = await self._ask(url + path, query, body)
+            status, content, retry_after = await self._ask(url, path, query, body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
             return _Outcome(reason=type(error).__name__)
         except (httpx.HTTPError, _TooLargeError) as error:
@@ -186,18 +186,28 @@ class Services:
         if turn > now:
             await self._sleep(turn - now)
 
+    def _headers(self, url: str) -> dict[str, str]:
+        if self._api_key and httpx.URL(url).netloc == httpx.URL(self.urls[0]).netloc:
+            return {"X-API-Key": self._api_key}
+        return {}
+
     async def _ask(
-        self, url: str, query: Mapping[str, str] | None, body: Mapping[str, Any] | None
+        self,
+        url: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Mapping[str, Any] | None,
     ) -> tuple[int, bytes, float]:
         if self._http is None:
             self._http = httpx.AsyncClient(
-                headers=self._headers,
                 timeout=httpx.Timeout(READ_TIMEOUT, connect=CONNECT_TIMEOUT),
                 transport=self._transport,
                 follow_redirects=False,
             )
         method = "GET" if body is None else "POST"
-        async with self._http.stream(method, url, params=query, json=body) as response:
+        async with self._http.stream(
+            method, url + path, params=query, json=body, headers=self._headers(url)
+        ) as response:
             content = bytearray()
             async for chunk in response.aiter_bytes():
                 content += chunk

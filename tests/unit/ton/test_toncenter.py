@@ -190,6 +190,20 @@ async def test_account_state(client, web):
 
 
 @pytest.mark.anyio
+async def test_the_key_goes_to_no_other_host(client, web):
+    on(web, "v2/getAddressInformation").respond(status_code=503)
+    spare = on(web, "v2/getAddressInformation", SPARE).respond(json=account())
+    await client.get_account(ACCOUNT)
+    calls = [call.request for call in web.calls]
+    keys = {(request.url.host, request.headers.get("x-api-key")) for request in calls}
+    assert keys == {
+        (httpx.URL(MAIN).host, "secret-key"),
+        (httpx.URL(SPARE).host, None),
+    }
+    assert spare.called
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
