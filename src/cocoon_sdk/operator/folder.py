@@ -98,8 +98,10 @@ class OperatorFolder:
 
     def public_files(self) -> list[Path]:
         """What may be published, in the order in which it must appear: roots before the registry."""
-        versions = sorted(self.path.glob(f"*.{ROOT_FILE}"), key=lambda path: path.name)
-        return [*versions, self.path / ROOT_FILE, self.path / REGISTRY_FILE]
+        numbers = (path.name.partition(".")[0] for path in self.path.glob(f"*.{ROOT_FILE}"))
+        versions = sorted(int(number) for number in numbers if number.isdecimal())
+        names = [*map(root_file, versions), ROOT_FILE, REGISTRY_FILE]
+        return [self.path / name for name in names]
 
     def read_entries(self) -> dict[str, Entry]:
         """All entries by provider id, in the order of the ids."""

@@ -46,10 +46,13 @@ def make_engine(url: str) -> Engine:
 
 
 def _sqlite(url: URL) -> Engine:
+    try:
+        # All statements come from the writer thread, but `close` may run on another.
+        engine = create_engine(url, connect_args={"check_same_thread": False})
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise ConfigError(f"unsupported database {url.drivername!r}; use sqlite:///path") from error
     if url.database and url.database != ":memory:":
         _create_private(Path(url.database))
-    # All statements come from the writer thread, but `close` may run on another.
-    engine = create_engine(url, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_immediate)
     return engine

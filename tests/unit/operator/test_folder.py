@@ -1,0 +1,140 @@
+"""The operator's files: what they are named, who may read them, and that writing never leaves half a file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from registry_world import descriptor_of, make_keys
+
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.keys import format_public_key, save_key
+from cocoon_sdk.operator.folder import OperatorFolder, Policy, write_file
+from cocoon_sdk.registry.descriptor import sign_descriptor
+from cocoon_sdk.registry.model import Role
+
+ALICE = make_keys("provider", 1)[0]
+ENTRY = sign_descriptor(ALICE, descriptor_of(ALICE))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> OperatorFolder:
+    made = OperatorFolder(tmp_path / "registry")
+    made.create()
+    return made
+
+
+def listed(folder: OperatorFolder, *providers: str) -> None:
+    for provider in providers:
+        folder.write_entry(provider, ENTRY)
+
+
+def test_a_folder_is_made_once(folder: OperatorFolder) -> None:
+    assert stat.S_IMODE(folder.keys.stat().st_mode) == 0o700
+    folder.create()  # nothing was signed yet: an interrupted init may go on
+    folder.write_root(b"{}", 1)
+    with pytest.raises(ConfigError, match="holds a registry already"):
+        folder.create()
+
+
+def test_roots_keep_their_versions(folder: OperatorFolder) -> None:
+    folder.write_root(b"first", 1)
+    folder.write_root(b"second", 2)
+    assert folder.read_root() == b"second"
+    assert (folder.path / "1.root.json").read_bytes() == b"first"
+    assert folder.read_registry() is None
+    folder.write_registry(b"r")
+    assert folder.read_registry() == b"r"
+
+
+def test_public_files_come_in_an_order_that_can_be_published(folder: OperatorFolder) -> None:
+    """A client that sees a registry must find its root, and every root the one before it."""
+    for version in range(1, 12):
+        folder.write_root(b"{}", version)
+    folder.write_registry(b"{}")
+    (folder.keys / "root.json").write_bytes(b"secret")
+    assert [path.name for path in folder.public_files()] == [
+        *(f"{version}.root.json" for version in range(1, 12)),
+        *("root.json", "registry.json"),
+    ]
+
+
+def test_entries_by_id(folder: OperatorFolder) -> None:
+    one, two = "aa" * 32, "bb" * 32
+    listed(folder, two, one)
+    assert list(folder.read_entries().items()) == [(one, ENTRY), (two, ENTRY)]
+    assert folder.remove_entry(one)
+    assert not folder.remove_entry(one)
+    assert list(folder.read_entries()) == [two]
+
+
+def test_providers_are_found_by_the_start_of_their_id(folder: OperatorFolder) -> None:
+    one, two = "aaaaaaaa" + "1" * 56, "aaaaaaaa" + "2" * 56
+    listed(folder, one, two)
+    assert folder.find_provider(one) == one
+    assert folder.find_provider("AAAAAAAA2") == two
+    assert folder.find_provider("CC" * 32) == "cc" * 32  # by its whole id though not listed
+    for text, count in (("aaaaaaaa", 2), ("aaaaaaa", 2), ("aaaaaaaa3", 0), ("", 2), ("c" * 63, 0)):
+        with pytest.raises(ConfigError, match=f"start of {count} listed ids"):
+            folder.find_provider(text)
+
+
+def test_a_unique_but_short_start_is_not_enough(folder: OperatorFolder) -> None:
+    listed(folder, "ab" * 32)
+    with pytest.raises(ConfigError, match="at least 8 digits"):
+        folder.find_provider("abababa")
+
+
+def test_the_policy_comes_back_and_a_damaged_one_is_named(folder: OperatorFolder) -> None:
+    assert folder.read_policy() == Policy()
+    policy = Policy(revoked=["aa" * 32], min_seq={"bb" * 32: 7})
+    folder.write_policy(policy)
+    assert folder.read_policy() == policy
+    for text in ("{", '{"revoked": 1}', '{"more": 1}', '{"min_seq": {"bb": 1}}'):
+        (folder.path / "policy.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"policy\.json does not parse"):
+            folder.read_policy()
+
+
+def test_only_keys_of_the_role_sign(folder: OperatorFolder) -> None:
+    ours, stranger, elsewhere = make_keys("role", 3)
+    save_key(ours, folder.keys / "b.key")
+    save_key(stranger, folder.keys / "a.key")
+    texts = [format_public_key(key.public_key) for key in (elsewhere, ours)]
+    found = folder.signers(Role(threshold=1, keys=texts))
+    assert [key.public_key for key in found] == [ours.public_key]
+
+
+def test_a_folder_in_the_place_of_a_file_is_said(folder: OperatorFolder) -> None:
+    (folder.path / "registry.json").mkdir()
+    with pytest.raises(ConfigError, match=r"registry\.json cannot be read"):
+        folder.read_registry()
+
+
+def test_a_missing_folder_is_said(tmp_path: Path) -> None:
+    folder = OperatorFolder(tmp_path / "missing")
+    with pytest.raises(ConfigError, match="cocoon registry init"):
+        folder.read_root()
+    with pytest.raises(ConfigError, match="cocoon registry init"), folder.lock():
+        pass
+    with pytest.raises(ConfigError, match="cannot be written"):
+        write_file(tmp_path / "missing" / "x.json", b"")
+
+
+def test_files_are_whole_readable_by_servers_and_leave_nothing_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "x.json"
+    write_file(target, b"old")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+    def fail(_descriptor: int) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_file(target, b"new")
+    assert target.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [target]
