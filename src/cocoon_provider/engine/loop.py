@@ -17,6 +17,7 @@ from typing import Protocol
 
 from cocoon_provider.backends.base import Event, Finished
 from cocoon_provider.engine.sequence import Scores, Sequence, Step
+from cocoon_provider.failures import describe
 from cocoon_sdk.errors import ProviderInternalError
 
 NO_ROW = -1
@@ -172,7 +173,8 @@ class Engine:
         try:
             events = work()
         except Exception as error:  # noqa: BLE001  whatever the runtime raises, the others go on
-            _log.error("a request failed in the engine", exc_info=True)
+            # Not the message: it may quote the prompt.
+            _log.error("a request failed in the engine: %s", describe(error))
             generation.sequence.finished = True
             failure = ProviderInternalError("the model failed on this request")
             failure.__cause__ = error

@@ -107,7 +107,7 @@ async def test_cancel_before_anything(engine: Engine) -> None:
     assert [event async for event in one] == [Finished(("cancelled",))]
 
 
-async def test_a_failure_ends_only_its_own_sequence() -> None:
+async def test_a_failure_ends_only_its_own_sequence(caplog: pytest.LogCaptureFixture) -> None:
     runner = FakeRunner(rows=2)
     runner.fail_on = ord("m")
     engine = start(runner)
@@ -115,6 +115,8 @@ async def test_a_failure_ends_only_its_own_sequence() -> None:
     results = await asyncio.gather(collect(bad), collect(good), return_exceptions=True)
     assert isinstance(results[0], ProviderInternalError)
     assert "device lost" not in str(results[0])
+    assert "RuntimeError" in caplog.text
+    assert "device lost" not in caplog.text  # a message may quote the prompt
     assert results[1] == "opqrstuvwxyz"
     assert await collect(generation(engine, "w")) == "xyz"
     engine.stop()
