@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from cocoon_provider.admission import Admission, Admitted, Client, Replay
@@ -12,8 +13,11 @@ from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.serving import Serving
+from cocoon_sdk.errors import CocoonError
 from cocoon_sdk.payments.receipt import parse_receipt
 from cocoon_sdk.protocol import messages
+
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -79,12 +83,17 @@ class Service:
         return await serving.run()
 
     async def late_voucher(self, client: Client, voucher: messages.Voucher) -> None:
-        """A VOUCHER that crossed the end of its stream: kept if it is good, otherwise ignored."""
+        """A VOUCHER that crossed the end of its stream: kept if it is good and can be, otherwise ignored.
+
+        The next request brings the highest one again; nothing here may cost the client its receipt.
+        """
         try:
             key = await self._admission.channel(client)
             await self._book.take_voucher(key, b"", voucher, client.key or b"", 0)
         except Refusal:
             return
+        except CocoonError as error:
+            log.warning("a late voucher was not kept: %s", error.code)
 
     async def state(self, client: Client) -> messages.State:
         """STATE_GET: our view of the client's channel."""

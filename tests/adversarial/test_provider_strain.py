@@ -18,7 +18,7 @@ from cocoon_provider.admission import Client
 from cocoon_provider.inbox import Inbox
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.service import Service
-from cocoon_sdk.errors import WireCode
+from cocoon_sdk.errors import StoreError, WireCode
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.payments.meter import Counts, window_cost
 from cocoon_sdk.protocol import messages
@@ -128,39 +128,53 @@ async def _ending(client: RawClient, stream: int) -> str:
             return message.code
 
 
-async def test_vouchers_that_arrive_while_late_ones_are_kept_do_not_cost_the_receipt() -> None:
-    receipt, sent = bytes(352), list[messages.Message]()
-    inbox = Inbox()
-    voucher = messages.Voucher(1, 1, bytes(64), 0)
+class Ended(Service):
+    """A stream that has just got its receipt."""
 
-    class Busy(Service):
-        async def _run(self, *_: Any) -> bytes:
-            inbox.put(voucher)
-            return receipt
+    inbox: Inbox
 
-        async def late_voucher(self, client: Client, voucher: messages.Voucher) -> None:
-            inbox.put(voucher)
+    async def _run(self, *_: Any) -> bytes:
+        self.inbox.put(VOUCHER)
+        return RECEIPT
 
+
+class Busy(Ended):
+    async def late_voucher(self, client: Client, voucher: messages.Voucher) -> None:
+        self.inbox.put(voucher)
+
+
+RECEIPT = bytes(352)
+VOUCHER = messages.Voucher(1, 1, bytes(64), 0)
+
+
+@pytest.mark.parametrize("kind", [Busy, Ended])
+async def test_late_vouchers_do_not_cost_the_receipt(kind: type[Ended]) -> None:
+    """Neither those that arrive while others are kept, nor those that cannot be kept."""
+    sent = list[messages.Message]()
     outcomes = Outcomes(time.monotonic)
     outcome = outcomes.begin(b"", bytes(16), bytes(32))
 
     async def admit(*_: Any) -> Any:
         return SimpleNamespace(outcome=outcome, billing=SimpleNamespace(metered=False))
 
+    async def channel(*_: Any) -> Any:
+        raise StoreError("the database is locked")
+
     async def send(message: messages.Message, *, end: bool = False) -> None:
         assert end
         sent.append(message)
 
     nothing = cast("Any", None)
-    service = Busy(
-        admission=cast("Any", SimpleNamespace(admit=admit)),
+    service = kind(
+        admission=cast("Any", SimpleNamespace(admit=admit, channel=channel)),
         book=nothing,
         outcomes=outcomes,
         closing=nothing,
         clock=time.monotonic,
     )
-    await service.serve(Client(bytes(16), None, None), nothing, b"", inbox, send)
-    assert sent == [messages.Receipt(receipt)]
+    service.inbox = Inbox()
+    await service.serve(Client(bytes(16), None, None), nothing, b"", service.inbox, send)
+    assert sent == [messages.Receipt(RECEIPT)]
 
 
 async def test_strangers_without_a_channel_take_no_place_in_line(tmp_path: Path) -> None:
