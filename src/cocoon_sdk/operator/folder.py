@@ -21,9 +21,9 @@ from msgspec import Struct, field
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key, load_key
 from cocoon_sdk.registry.descriptor import decode_entry, encode_entry
-from cocoon_sdk.store.lock import file_lock
 from cocoon_sdk.registry.model import Count, Entry, Hex32, Role
 from cocoon_sdk.registry.sources import REGISTRY_FILE, ROOT_FILE, root_file
+from cocoon_sdk.store.lock import file_lock
 
 PREFIX_MIN = 8
 

@@ -24,8 +24,8 @@ import msgspec
 from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryEquivocationError, StoreError
-from cocoon_sdk.store.lock import file_lock
 from cocoon_sdk.registry.verify import Seen
+from cocoon_sdk.store.lock import file_lock
 
 T = TypeVar("T")
 
