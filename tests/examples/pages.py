@@ -10,6 +10,7 @@ import os
 import queue
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ _FENCE = re.compile(
     r"^(?:<!-- not run: (?P<skip>[^\n]*?) -->\n+)?```(?P<kind>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+_PORT = re.compile(r"\b18\d{3}\b")
 _BACKGROUND = re.compile(r"&\s*$", re.MULTILINE)
 
 
@@ -65,6 +67,7 @@ class Shell:
         self._lines: queue.Queue[str | None] = queue.Queue()
         self._seen: list[str] = []
         self._count = 0
+        self._ports: dict[str, str] = {}
         self.process = subprocess.Popen(
             ["bash", "-eo", "pipefail"],
             stdin=subprocess.PIPE,
@@ -85,7 +88,7 @@ class Shell:
         """
         self._count += 1
         script = self._folder / f".block-{self._count}.sh"
-        script.write_text(block.text, "utf-8")
+        script.write_text(self._with_free_ports(block.text), "utf-8")
         mark = f"__done_{self._count}__"
         assert self.process.stdin is not None
         self.process.stdin.write(f"source {script} </dev/null\necho {mark}\n")
@@ -96,7 +99,7 @@ class Shell:
         deadline = time.monotonic() + WAIT
         while waiting or ready > 0:
             line = self._next(deadline)
-            if line is None:
+            if line is None or (not waiting and line.startswith("error: ")):
                 log = "".join(self._seen)[-6000:]
                 raise AssertionError(
                     f"{where}:{block.line} failed or hung. The page so far:\n{log}"
@@ -107,6 +110,15 @@ class Shell:
             ready -= line.startswith(READY)
             output.append(line)
         return "".join(output)
+
+    def _with_free_ports(self, text: str) -> str:
+        """The pages' ports, exchanged for free ones, so that several runs can share a machine."""
+        for port in _PORT.findall(text):
+            if port not in self._ports:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", 0))
+                    self._ports[port] = str(probe.getsockname()[1])
+        return _PORT.sub(lambda match: self._ports[match[0]], text)
 
     def close(self) -> None:
         """End the page's processes, politely first."""
