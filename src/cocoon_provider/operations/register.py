@@ -91,8 +91,8 @@ async def register_provider(home: Home, config: Config, path: Path) -> Path:
             f"{home.config_path}: set endpoint to your public wss:// URL before registering"
         )
     backend = make_backend(config)
-    await backend.start()
     try:
+        await backend.start()
         identity = home.identity()
         descriptor = describe(
             config,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -103,7 +102,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(book: ChannelBook) -> Iterator[Stage]:
+def stage(book: ChannelBook) -> Stage:
     backend, mirror = Backend(), Mirror()
     line, outcomes = RequestLine(active=1, waiting=0), Outcomes(lambda: 0.0)
     admission = Admission(
@@ -117,7 +116,7 @@ def stage(book: ChannelBook) -> Iterator[Stage]:
         window_tokens=64,
         clock=lambda: 5.0,
     )
-    yield Stage(admission, backend, book, mirror, line, outcomes)
+    return Stage(admission, backend, book, mirror, line, outcomes)
 
 
 def asked(model: str = "echo", text: str = "hello", **changes: Any) -> messages.Request:
