@@ -12,6 +12,8 @@ from cocoon_sdk.payments.meter import Price, highest_cost
 from cocoon_sdk.registry.model import Descriptor, ModelOffer
 
 Assurance = Literal["operator", "attested"]
+HUNDREDTH = 10_000_000
+DEPOSIT_OVERHEAD = 5 * HUNDREDTH  # rent, cushion and the opening message, generously
 PRICE_PARTS = ("prompt", "cached", "completion")
 # What is signed ahead can be lost, so a provider may not choose its window freely.
 MAX_WINDOW_TOKENS = 4096
@@ -181,7 +183,8 @@ def _payment_rejection(candidate: Candidate, funds: Mapping[str, int]) -> str | 
     if candidate.price.free:
         return None
     if candidate.provider not in funds:
-        return f"no channel: cocoon wallet open {candidate.provider}"
+        deposit = format_amount(_deposit_hint(candidate))
+        return f"no channel: cocoon wallet open {candidate.provider} --deposit {deposit}"
     if funds[candidate.provider] < candidate.highest:
         return (
             f"the channel has {format_amount(funds[candidate.provider])} left, the request may cost "
@@ -196,3 +199,9 @@ def _ordered(candidates: list[Candidate], routing: Routing) -> list[Candidate]:
         candidates,
         key=lambda one: (places.get(one.provider, len(places)), one.highest, one.provider),
     )
+
+
+def _deposit_hint(candidate: Candidate) -> int:
+    """Enough for the provider's minimum, this request, rent and opening; in hundredths of a coin."""
+    least = candidate.descriptor.min_deposit + candidate.highest + DEPOSIT_OVERHEAD
+    return -(-least // HUNDREDTH) * HUNDREDTH

@@ -114,7 +114,7 @@ def test_quarantine_wins_over_everything() -> None:
 def test_without_a_channel_the_rejection_says_how_to_open_one() -> None:
     one = make(1)
     ranking = rank([one], WISH, Routing(), funds={}, quarantined={})
-    assert ranking.rejections[one.id] == f"no channel: cocoon wallet open {one.id}"
+    assert ranking.rejections[one.id] == (f"no channel: cocoon wallet open {one.id} --deposit 0.06")
 
 
 def test_a_shortfall_is_named_only_when_money_is_all_that_is_missing() -> None:
