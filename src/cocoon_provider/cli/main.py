@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 import time
@@ -13,7 +14,14 @@ from msgspec.structs import replace
 
 from cocoon_provider.config import Config, check_config
 from cocoon_provider.operations.home import Home
-from cocoon_sdk.cli.output import print_json, print_table, run_app, run_async, stderr_console
+from cocoon_sdk.cli.output import (
+    EXIT_INTERRUPTED,
+    print_json,
+    print_table,
+    run_app,
+    run_async,
+    stderr_console,
+)
 
 app = typer.Typer(
     help="Sell tokens of your GPU or CPU, paid by the second in the coin of TON.",
@@ -116,7 +124,10 @@ def serve(
     _log_to_stderr(verbose=verbose)
     place = Home.at(home, config)
     settings = _override(place, port=port, chain=chain, network=network, backend=backend)
-    run_async(run(place, settings, print_json))
+    try:
+        run_async(run(place, settings, print_json))
+    except asyncio.CancelledError:  # a second signal ended the draining
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 @app.command()
