@@ -12,7 +12,7 @@ from cocoon_sdk.devnet.executor import FIRST_LT, Executor, MessageRefusedError
 from cocoon_sdk.devnet.records import empty_account, read_account, read_transaction
 from cocoon_sdk.errors import ChainDataError, ConfigError
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.cells import Builder, Cell, cell_from_boc, cell_to_boc
+from cocoon_sdk.ton.cells import Builder, Cell, cell_to_boc
 from cocoon_sdk.ton.contract.channel import (
     ChannelTerms,
     channel_address,
@@ -112,15 +112,6 @@ def test_without_tonpy_one_clear_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tonpy.libs", None)
     with pytest.raises(ConfigError, match=r"cocoon-sdk\[devnet\]"):
         Executor(blockchain_config(-217))
-
-
-def test_the_configuration_is_a_dictionary_of_its_parameters() -> None:
-    config = cell_from_boc(cell_to_boc(blockchain_config(-239, version=11)))
-    parameters = Builder().store_bool(True).store_ref(config).end_cell().begin_parse().load_dict(32)
-    assert sorted(parameters) == [0, 1, 8, 12, 18, 19, 20, 21, 24, 25, 31]
-    assert parameters[19].load_ref().begin_parse().load_int(32) == -239
-    version = parameters[8].load_ref().begin_parse()
-    assert (version.load_uint(8), version.load_uint(32)) == (0xC4, 11)
 
 
 def test_what_is_no_message_is_an_error(executor: Executor) -> None:

@@ -6,9 +6,8 @@ import sqlite3
 
 import pytest
 
-from cocoon_sdk.devnet.clock import LONGEST_ADVANCE, Clock
 from cocoon_sdk.devnet.storage import Queued, Storage
-from cocoon_sdk.errors import ConfigError, StoreError
+from cocoon_sdk.errors import StoreError
 from cocoon_sdk.ton.address import Address
 
 ACCOUNT = Address(0, b"\x01" * 32)
@@ -60,21 +59,3 @@ def test_newer_file_is_refused(tmp_path):
     connection.close()
     with pytest.raises(StoreError, match="another version"):
         Storage(file)
-
-
-def test_clock_never_goes_back():
-    machine = [1_000.9]
-    clock = Clock(offset=50, floor=0, machine=lambda: machine[0])
-    assert clock.now() == 1_050
-    machine[0] = 900.0
-    assert clock.now() == 1_050
-    machine[0] = 1_001.0
-    assert clock.advance(10) == 1_061
-    assert clock.offset == 60
-    assert Clock(offset=0, floor=5_000, machine=lambda: 1.0).now() == 5_000
-
-
-@pytest.mark.parametrize("seconds", [-1, LONGEST_ADVANCE + 1])
-def test_clock_advance_has_limits(seconds):
-    with pytest.raises(ConfigError):
-        Clock(offset=0, floor=0).advance(seconds)
