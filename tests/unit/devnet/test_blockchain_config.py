@@ -52,15 +52,8 @@ def test_fees_of_both_workchains() -> None:
 
 def test_storage_prices_are_per_cell_since_2026() -> None:
     for fees, expected in ((FEES_2026, (0, 135)), (FEES_2024, (1, 500))):
-        reader = (
-            Builder()
-            .store_bool(True)
-            .store_ref(
-                parameter(18, fees=fees).load_cell() if hasattr(Slice, "load_cell") else _rest(fees)
-            )
-            .end_cell()
-            .begin_parse()
-        )
+        root = parameter(18, fees=fees).rest()
+        reader = Builder().store_bool(True).store_ref(root).end_cell().begin_parse()
         prices = reader.load_dict(32)[0]
         assert (prices.load_uint(8), prices.load_uint(32)) == (0xCC, 0)
         assert (prices.load_uint(64), prices.load_uint(64)) == expected
