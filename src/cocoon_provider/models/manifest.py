@@ -60,7 +60,11 @@ class ModelFolder:
         try:
             with (path / MANIFEST).open("rb") as file:
                 raw = file.read(MAX_MANIFEST + 1)
-            manifest = msgspec.json.decode(raw[:MAX_MANIFEST], type=Manifest)
+            if len(raw) > MAX_MANIFEST:
+                raise ConfigError(
+                    f"{path} is not a converted model: {MANIFEST} is over {MAX_MANIFEST} bytes"
+                )
+            manifest = msgspec.json.decode(raw, type=Manifest)
         except (OSError, msgspec.MsgspecError) as error:
             raise ConfigError(f"{path} is not a converted model: {error}") from error
         folder = cls(path, manifest, hashlib.sha256(raw).digest())
