@@ -53,7 +53,7 @@ class Desk:
             names = ((one, one.address.hash.hex(), one.provider_key.hex()) for one in alive)
             digits = text.lower().removeprefix("0:")
             found = [one for one, *ids in names if any(name.startswith(digits) for name in ids)]
-        if len(found) != 1:
+        if not text or len(found) != 1:
             raise ConfigError(
                 f"{len(found)} channels match {text!r}; name one by its address: cocoon wallet show"
             )
@@ -70,7 +70,7 @@ class Desk:
             raise ConfigError("no registry: pass --registry or set COCOON_REGISTRY")
         digits = text.lower()
         found = [one for one in self.snapshot.providers if one.id.startswith(digits)]
-        if len(found) != 1:
+        if not text or len(found) != 1:
             raise ConfigError(
                 f"{len(found)} providers of the registry match {text[:64]!r}; give more digits of the id"
             )

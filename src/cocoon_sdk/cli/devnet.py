@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from cocoon_sdk.cli.faucet import advance_clock, ask_faucet
 from cocoon_sdk.cli.output import print_json, run_async
 from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.payments.amounts import format_amount, parse_amount
+from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import DEVNET_NETWORK
 
 app = typer.Typer(
@@ -16,9 +19,9 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `run` a command of its own, so that others can join it."""
+ChainOption = Annotated[
+    str | None, typer.Option("--chain", help="URL of the devnet. [COCOON_CHAIN]")
+]
 
 
 @app.command()
@@ -42,3 +45,24 @@ def run(
         print_json({"ready": "devnet", "url": url, "network": network})
 
     run_async(serve(network=network, port=port, file=file, on_ready=on_ready))
+
+
+@app.command()
+def fund(
+    address: Annotated[str, typer.Argument(help="A wallet's address, in any form.")],
+    amount: Annotated[str, typer.Argument(help="Coins.")],
+    chain: ChainOption = None,
+) -> None:
+    """Give coins to an address, for instance a provider's wallet."""
+    nano = parse_amount(amount)
+    run_async(ask_faucet(chain, Address.parse(address), nano))
+    typer.echo(f"{address} got {format_amount(nano)} coins")
+
+
+@app.command()
+def advance(
+    seconds: Annotated[int, typer.Argument(min=1, help="Seconds.")], chain: ChainOption = None
+) -> None:
+    """Move the clock forward, for instance past a channel's close delay."""
+    run_async(advance_clock(chain, seconds))
+    typer.echo(f"the devnet's clock is {seconds} s further")

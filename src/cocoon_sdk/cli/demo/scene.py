@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from shlex import quote
 
-import httpx
-
 from cocoon_sdk.cli.demo.processes import Children, DemoError
 from cocoon_sdk.cli.demo.report import Balances
+from cocoon_sdk.cli.faucet import ask_faucet
+from cocoon_sdk.cli.output import run_async
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import ReceiptMismatchError, RegistryError
 from cocoon_sdk.keys import load_or_create_key
@@ -75,7 +75,7 @@ class Scene:
         self._chain_url = str(devnet["url"])
         say(f"devnet at {self._chain_url}: the real transaction executor behind toncenter's API")
         self._children.run("cocoon_provider.cli", self._init_arguments())
-        self._fund(self._address_of("provider/wallet.key"), PROVIDER_FUNDS)
+        run_async(self._fund(self._address_of("provider/wallet.key"), PROVIDER_FUNDS))
         provider = self._children.start("provider", "cocoon_provider.cli", ["serve", "--port", "0"])
         self._provider_id = str(provider["id"])
         say(f"provider {self._provider_id[:16]}… at {provider['url']}, a process of its own")
@@ -84,7 +84,7 @@ class Scene:
 
     async def fund(self, say: Say) -> Balances:
         """Give the client coins from the faucet; the balances that the demo starts with."""
-        self._fund(self._wallet().address, CLIENT_FUNDS)
+        await self._fund(self._wallet().address, CLIENT_FUNDS)
         balances = await self.balances()
         say(
             f"wallets funded: client {format_amount(balances.client)}, "
@@ -209,14 +209,8 @@ class Scene:
             self._registry, trust=self._trust, cache_dir=self.home / "cache" / "registry"
         )
 
-    def _fund(self, address: Address, nano: int) -> None:
-        response = httpx.post(
-            f"{self._chain_url}/devnet/faucet",
-            json={"address": address.raw, "amount": str(nano)},
-            timeout=30,
-        )
-        if response.status_code != httpx.codes.OK:
-            raise DemoError(f"the devnet's faucet answered {response.status_code}")
+    async def _fund(self, address: Address, nano: int) -> None:
+        await ask_faucet(self._chain_url, address, nano)
 
     def _wallet(self) -> Wallet:
         return Wallet(load_or_create_key(self.home / "wallet.key"), DEVNET_NETWORK)
