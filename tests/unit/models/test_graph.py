@@ -133,7 +133,7 @@ def test_vectors_and_constants_keep_their_types(tmp_path: Path) -> None:
 
 
 def test_rows_that_fill_no_blocks_are_refused_by_name(tmp_path: Path) -> None:
-    stage = Stage(tmp_path, Source(**{"ffn_up": matrix(4, 48)}), "int8", "f32")
+    stage = Stage(tmp_path, Source(ffn_up=matrix(4, 48)), "int8", "f32")
     with pytest.raises(ConfigError, match="ffn_up has rows of 48"):
         stage.graph.linear("y", "x", ["ffn_up"])
     stage.file.__exit__(None, None, None)
