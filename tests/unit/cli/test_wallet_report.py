@@ -1,0 +1,107 @@
+"""What the wallet's commands say: exact amounts for programs, coins and next steps for people."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import typer
+
+from cocoon_sdk.cli.wallet_report import confirm, describe_channel, say_channel, show_wallet
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.payments.accounting import ChannelStatus, OpenStream
+from cocoon_sdk.payments.meter import Price
+from cocoon_sdk.ton.chain import DEVNET_NETWORK, MAINNET
+from tests.unit.payments.ledger_kit import STATE
+
+STREAM = OpenStream(
+    request_id=b"r" * 16, opened_at=0, price=Price(0, 0, 0), prompt_bound=0, max_tokens=0,
+    window_tokens=64,
+)  # fmt: skip
+BUSY = replace(STATE, signed=900, spent=500, pending=30, redeemed=100, streams=(STREAM,))
+CLOSING = replace(STATE, status=ChannelStatus.CLOSING, close_at=1_800_000_000)
+
+
+def desk(network: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        chain=SimpleNamespace(network=network), wallet=SimpleNamespace(address=STATE.client)
+    )
+
+
+def test_a_channel_in_nano() -> None:
+    assert describe_channel(BUSY) == {
+        "address": STATE.address.raw,
+        "provider": STATE.provider_key.hex(),
+        "status": "open",
+        "open_requests": 1,
+        "closing_until": None,
+        "deposit_nano": 200_000_000,
+        "balance_nano": 200_000_000,
+        "signed_nano": 900,
+        "spent_nano": 530,  # receipts that wait for their predecessors are spent too
+        "redeemed_nano": 100,
+        "refundable_nano": 200_000_000 - 800,
+        "available_nano": BUSY.available,
+    }
+    assert describe_channel(CLOSING)["closing_until"] == "2027-01-15T08:00:00+00:00"
+
+
+def test_money_moves_only_after_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(question: str, **options: bool) -> None:
+        assert options == {"abort": True, "err": True}
+        asked.append(question)
+        raise typer.Abort
+
+    monkeypatch.setattr(typer, "confirm", refuse)
+    confirm("Lock 1 coin?", yes=True, as_json=True)
+    with pytest.raises(ConfigError, match="--yes"):
+        confirm("Lock 1 coin?", yes=False, as_json=True)
+    assert asked == []
+    with pytest.raises(typer.Abort):
+        confirm("Lock 1 coin?", yes=False, as_json=False)
+    assert asked == ["Lock 1 coin?"]
+
+
+def test_a_wallet_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    show_wallet(desk(DEVNET_NETWORK), 2**60, [BUSY], as_json=True)
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "network": DEVNET_NETWORK,
+        "address": STATE.client.raw,
+        "balance_nano": 2**60,
+        "channels": [describe_channel(BUSY)],
+    }
+
+
+@pytest.mark.parametrize(("network", "testnet"), [(MAINNET, False), (DEVNET_NETWORK, True)])
+def test_a_wallet_for_people(
+    capsys: pytest.CaptureFixture[str], network: int, testnet: bool
+) -> None:
+    show_wallet(desk(network), 1_500_000_000, [CLOSING], as_json=False)
+    out = capsys.readouterr().out
+    assert STATE.client.friendly(bounceable=False, testnet=testnet) in out
+    assert "1.5" in out
+    assert "closing until 2027-01-15" in out
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (STATE, "is open; 0.188 coins can be spent"),
+        (CLOSING, "run the same command again after that"),
+        (replace(STATE, status=ChannelStatus.CLOSED), "is closed"),
+    ],
+)
+def test_what_to_do_next(capsys: pytest.CaptureFixture[str], state: object, said: str) -> None:
+    say_channel(state, as_json=False)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert said in err.replace("\n", " ")
+    say_channel(state, as_json=True)
+    out, err = capsys.readouterr()
+    assert json.loads(out) == describe_channel(state)
+    assert err == ""
