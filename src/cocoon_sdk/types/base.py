@@ -31,7 +31,7 @@ def _plain(value: Any) -> Any:
             for field in dataclasses.fields(value)
             if field.name != "extra" and (item := getattr(value, field.name)) is not None
         }
-        return {**value.extra, **fields}
+        return {**_plain(value.extra), **fields}
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, Mapping):
