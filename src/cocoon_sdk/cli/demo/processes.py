@@ -122,8 +122,8 @@ class Children:
 
 def _reason(log: str) -> str:
     """What a failed command said: its last error, else the end of its log."""
-    head, mark, said = f"\n{log.strip()}".rpartition("\nerror: ")
-    return said if mark else "\n".join(head.splitlines()[-LOG_TAIL_LINES:])
+    _, mark, said = f"\n{log.strip()}".rpartition("\nerror: ")
+    return said if mark else "\n".join(said.splitlines()[-LOG_TAIL_LINES:])
 
 
 def _forward(process: subprocess.Popen[str], lines: queue.Queue[str]) -> None:
