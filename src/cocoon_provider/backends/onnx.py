@@ -20,7 +20,7 @@ from cocoon_provider.engine.runner import Runner
 from cocoon_provider.engine.sampler import Sampler
 from cocoon_provider.engine.sequence import CHUNK
 from cocoon_provider.engine.sequence import Sequence as TokenSequence
-from cocoon_provider.models.manifest import ModelFolder
+from cocoon_provider.models.manifest import ModelFolder, SamplingDefaults
 from cocoon_sdk.errors import ConfigError, InvalidRequestError, ModelNotFoundError
 from cocoon_sdk.protocol.messages import Request
 from cocoon_sdk.tokens.bundle import TokenBundle
@@ -34,6 +34,7 @@ class _Model:
     info: ModelInfo
     tokenizer: Tokenizer
     engine: Engine
+    defaults: SamplingDefaults
     banned: npt.NDArray[np.int64]
     vocab: int
 
@@ -85,7 +86,7 @@ class OnnxBackend:
         model = self._models.get(request.model)
         if model is None or model.info.hash != request.model_hash:
             raise ModelNotFoundError(f"model {request.model!r} with this hash is not offered here")
-        parameters = parse_parameters(request)
+        parameters = parse_parameters(request, model.defaults)
         biased = parameters.sampling.logit_bias
         if any(token >= model.vocab for token in biased):
             raise InvalidRequestError(f"logit_bias names ids that are not below {model.vocab}")
@@ -150,7 +151,9 @@ class OnnxBackend:
             or (token in tokenizer.special_ids and token not in tokenizer.eos_ids)
         ]
         engine = Engine(runner, loop)
-        return _Model(info, tokenizer, engine, np.array(banned, np.int64), manifest.vocab)
+        return _Model(
+            info, tokenizer, engine, manifest.sampling, np.array(banned, np.int64), manifest.vocab
+        )
 
 
 def _prompt(parameters: Parameters, date: str, tokenizer: Tokenizer) -> list[int]:

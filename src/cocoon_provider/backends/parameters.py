@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cocoon_provider.models.manifest import STANDARD, SamplingDefaults
 from cocoon_sdk.errors import InvalidRequestError
 from cocoon_sdk.protocol.messages import Request
 from cocoon_sdk.tokens.chat import normalise_messages
@@ -83,8 +84,8 @@ class Parameters:
     sampling: Sampling
 
 
-def parse_parameters(request: Request) -> Parameters:
-    """Check the body of a chat or completion request.
+def parse_parameters(request: Request, defaults: SamplingDefaults = STANDARD) -> Parameters:
+    """Check the body of a chat or completion request; `defaults` are the model's.
 
     Raises:
         InvalidRequestError: a parameter is wrong or not supported; the message names it.
@@ -94,9 +95,9 @@ def parse_parameters(request: Request) -> Parameters:
     body = {key: value for key, value in request.body.items() if value is not None}
     messages, prompt = _input(request.kind, body)
     sampling = Sampling(
-        temperature=_number(body, "temperature", 1.0, 0.0, 2.0),
+        temperature=_number(body, "temperature", defaults.temperature, 0.0, 2.0),
         top_k=_integer(body, "top_k", 0, 0, 2**31 - 1),
-        top_p=_number(body, "top_p", 1.0, 0.0, 1.0),
+        top_p=_number(body, "top_p", defaults.top_p, 0.0, 1.0),
         min_p=_number(body, "min_p", 0.0, 0.0, 1.0),
         repetition_penalty=_number(body, "repetition_penalty", 1.0, 0.1, 10.0),
         presence_penalty=_number(body, "presence_penalty", 0.0, -2.0, 2.0),

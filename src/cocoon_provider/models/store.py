@@ -11,7 +11,7 @@ from pathlib import Path
 from cocoon_provider.models.catalogue import CATALOGUE
 from cocoon_provider.models.convert import convert
 from cocoon_provider.models.graph import Activation, Precision, Quantization
-from cocoon_provider.models.manifest import ModelFolder, sha256_file
+from cocoon_provider.models.manifest import STANDARD, ModelFolder, sha256_file
 from cocoon_provider.models.progress import Progress, quiet
 from cocoon_provider.models.pull import models_dir, pull
 from cocoon_sdk.errors import ConfigError
@@ -59,6 +59,7 @@ def ensure_model(
                 name=title,
                 precision=precision,
                 progress=report,
+                sampling=listing.sampling if listing else STANDARD,
             )
             if made.manifest.source_sha256 != digest:
                 raise ConfigError(

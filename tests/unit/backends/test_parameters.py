@@ -5,6 +5,7 @@ import pytest
 from cocoon_provider.backends.echo import EchoBackend
 from cocoon_provider.backends.limits import completion_limit
 from cocoon_provider.backends.parameters import parse_parameters
+from cocoon_provider.models.manifest import SamplingDefaults
 from cocoon_sdk.errors import ContextLengthError, InvalidRequestError
 
 from .helpers import make_request
@@ -30,6 +31,14 @@ def test_defaults_and_values() -> None:
     assert parsed.messages == [{"role": "system", "content": "aa"}]
     assert (parsed.max_tokens, parsed.stop) == (5, ("END",))
     assert parsed.sampling.logit_bias == {3: -100.0, 4: 1.0}
+
+
+def test_the_models_defaults_hold_only_where_nothing_is_asked() -> None:
+    defaults = SamplingDefaults(temperature=0.2, top_p=0.9)
+    silent = parse_parameters(make_request(BACKEND, prompt="x"), defaults).sampling
+    assert (silent.temperature, silent.top_p) == (0.2, 0.9)
+    asked = parse_parameters(make_request(BACKEND, prompt="x", temperature=0, top_p=1), defaults)
+    assert (asked.sampling.temperature, asked.sampling.top_p) == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

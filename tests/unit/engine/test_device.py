@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,3 +121,16 @@ def test_hyper_threads_are_not_counted(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(device, "_TOPOLOGY", tmp_path)
     monkeypatch.setattr(device.os, "sched_getaffinity", lambda _: {0, 1, 4, 9}, raising=False)
     assert device.physical_cores() == 3
+
+
+def test_the_runtime_collects_nothing_about_this_machine(tmp_path: Path) -> None:
+    """onnxruntime leaves a device id and a database of events in the home folder unless told early."""
+    program = "import cocoon_provider.engine.runner, onnxruntime; onnxruntime.get_device()"
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in {"ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"}
+    }
+    environment["HOME"] = str(tmp_path)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True, timeout=60)
+    assert list(tmp_path.rglob("*onnxruntime*")) == []
