@@ -245,7 +245,8 @@ async def test_draining_takes_nothing_new(stage: Stage) -> None:
 
 
 async def test_only_the_model_that_was_meant_is_served(stage: Stage) -> None:
-    await stage.refused(asked(model_hash=bytes(32)), WireCode.MODEL_NOT_FOUND)
+    refusal = await stage.refused(asked(model_hash=bytes(32)), WireCode.MODEL_NOT_FOUND)
+    assert stage.backend.models["echo"].hash.hex() in refusal.message
     await stage.refused(change(asked(), model="else"), WireCode.MODEL_NOT_FOUND)
     assert stage.backend.made == []
 
@@ -253,9 +254,11 @@ async def test_only_the_model_that_was_meant_is_served(stage: Stage) -> None:
 async def test_a_body_above_eight_bytes_a_token_is_not_tokenised(stage: Stage) -> None:
     empty = len(encode_body(asked(text="")))
     room = CONTEXT * BYTES_PER_TOKEN - empty - 2  # a longer string has a header of 3 bytes, not 1
-    await stage.refused(asked(text="x" * (room + 1)), WireCode.CONTEXT_LENGTH)
-    assert stage.backend.made == []
-    await stage.refused(asked(text="x" * room), WireCode.CONTEXT_LENGTH)  # by the backend's count
+    assert len(encode_body(asked(text="x" * room))) == CONTEXT * BYTES_PER_TOKEN
+    refusal = await stage.refused(asked(text="x" * (room + 1)), WireCode.CONTEXT_LENGTH)
+    assert "8001 bytes" in refusal.message
+    refusal = await stage.refused(asked(text="x" * room), WireCode.CONTEXT_LENGTH)
+    assert "bytes" not in refusal.message  # the backend counted its tokens
     fits = asked(text="y" * 400)
     assert isinstance(await stage.admit(fits), Admitted)
 

@@ -139,9 +139,11 @@ async def test_what_was_granted_stays_reserved_until_more_is(book: ChannelBook) 
     assert first.granted == ahead
     second = await stage.billing.advance(Counts(100, 0, 8), HASH, [Counts(100, 0, 24)])
     assert (second.granted, second.due) == (None, 116)
+    third = await stage.billing.advance(Counts(100, 0, 10), HASH, [Counts(100, 0, 26)])
+    assert (third.granted, third.due) == (None, 120)
     row = book.database.run_sync(lambda c: stream_row(c, KEY, stage.job.request_id))
     assert row is not None
-    assert row["reserved"] == 132 - 116
+    assert row["reserved"] == 132 - 120
 
 
 async def test_a_free_model_on_a_channel_is_not_metered_but_receipted(book: ChannelBook) -> None:

@@ -466,6 +466,14 @@ async def test_a_backend_that_fails_first_costs_nothing_and_error_is_the_end() -
     assert (stage.till.dropped, stage.till.finished) == (True, None)
 
 
+async def test_a_prompt_that_was_never_metered_is_not_billed_when_the_backend_fails() -> None:
+    stage = Stage()
+    stage.event(Prefilled(10, 0), ProviderInternalError("x"))
+    assert await stage.end() is None
+    assert stage.of(messages.Meter) == []
+    assert (stage.till.dropped, stage.till.finished) == (True, None)
+
+
 async def test_a_backend_that_fails_later_is_billed_for_what_it_gave() -> None:
     stage = Stage()
     stage.event(Prefilled(10, 0))
