@@ -84,7 +84,9 @@ class Ranking:
 
     candidates: tuple[Candidate, ...]
     rejections: Mapping[str, str]
-    shortfall: int | None  # the cheapest request's cost, where only money is missing
+    shortfall: (
+        int | None
+    )  # the cheapest request's cost, where only coins in open channels are missing
 
 
 def offer_price(offer: ModelOffer) -> Price:
@@ -98,6 +100,7 @@ def rank(
     routing: Routing,
     *,
     funds: Mapping[str, int],
+    unusable: Mapping[str, str],
     quarantined: Mapping[str, str],
 ) -> Ranking:
     """Filter and order providers.
@@ -107,6 +110,7 @@ def rank(
         wish: the request.
         routing: the user's choice.
         funds: nano that the client's open channel with a provider can still sign for, by provider id.
+        unusable: why the client's channel with a provider is not open, by provider id.
         quarantined: providers that failed a verification, with the reason.
     """
     candidates: list[Candidate] = []
@@ -130,11 +134,12 @@ def rank(
         )
         reason = _rejection(candidate, wish, routing, quarantined)
         if reason is None:
-            reason = _payment_rejection(candidate, funds)
+            reason = _payment_rejection(candidate, funds, unusable)
             if reason is None:
                 candidates.append(candidate)
                 continue
-            unpaid.append(candidate.highest)
+            if candidate.provider in funds:
+                unpaid.append(candidate.highest)
         rejections[descriptor.id] = reason
     shortfall = min(unpaid) if unpaid and len(unpaid) == len(rejections) else None
     return Ranking(tuple(_ordered(candidates, routing)), rejections, shortfall)
@@ -179,10 +184,14 @@ def _rejection(
     return None
 
 
-def _payment_rejection(candidate: Candidate, funds: Mapping[str, int]) -> str | None:
+def _payment_rejection(
+    candidate: Candidate, funds: Mapping[str, int], unusable: Mapping[str, str]
+) -> str | None:
     if candidate.price.free:
         return None
     if candidate.provider not in funds:
+        if candidate.provider in unusable:  # a second channel would lock more coins
+            return unusable[candidate.provider]
         deposit = format_amount(_deposit_hint(candidate))
         return f"no channel: cocoon wallet open {candidate.provider} --deposit {deposit}"
     if funds[candidate.provider] < candidate.highest:

@@ -14,9 +14,10 @@ from typing import Any
 from cocoon_sdk.errors import CocoonError, ConfigError, VerificationError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.payments import ledger
+from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
-from cocoon_sdk.payments.channels import load_channels
+from cocoon_sdk.payments.channels import list_channels, load_channels
 from cocoon_sdk.payments.receipt import Receipt
 from cocoon_sdk.registry.fetch import RegistryClient
 from cocoon_sdk.store.database import Database
@@ -66,6 +67,7 @@ class Core:
         self.pool = Pool(padding=padding)
         self.bundles = Bundles()
         self.quarantined: dict[str, str] = {}
+        self.unopened: Mapping[str, ChannelState] = {}  # opening or closing, by provider id (hex)
         self.salt = secrets.token_bytes(16)
         self._make_database = database
         self._make_master = master
@@ -152,6 +154,11 @@ class Core:
             best = channels.get(name)
             if best is None or channel.available > best.available:
                 channels[name] = channel
+        self.unopened = {
+            state.provider_key.hex(): state
+            for state in await list_channels(database)
+            if state.status in {ChannelStatus.OPENING, ChannelStatus.CLOSING}
+        }
         return channels
 
     def emit(self, event: Event) -> None:

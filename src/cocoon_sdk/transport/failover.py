@@ -202,6 +202,7 @@ class RequestRun:
             self._question,
             snapshot,
             funds={name: channel.available for name, channel in channels.items()},
+            unopened=self._core.unopened,
             quarantined=self._core.quarantined,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from cocoon_sdk.errors import (
     RegistryError,
     StoreError,
 )
+from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.registry.model import Descriptor
@@ -81,17 +83,22 @@ def rank_providers(
     snapshot: Snapshot,
     *,
     funds: Mapping[str, int],
+    unopened: Mapping[str, ChannelState],
     quarantined: Mapping[str, str],
 ) -> Ranking:
-    """Who may answer, best first. A descriptor that fails its own checks is a rejection like any other."""
+    """Who may answer, best first. A descriptor that fails its own checks is a rejection like any other.
+
+    `funds` and `unopened` are of the client's channels, by provider id: what the open ones can still
+    sign for, and those that are opening or closing.
+    """
     now = int(time.time())
     descriptors: list[Descriptor] = []
-    unusable: dict[str, str] = {}
+    invalid: dict[str, str] = {}
     for listed in snapshot.for_model(question.model):
         try:
             descriptors.append(listed.verify(now))
         except RegistryError as error:
-            unusable[listed.id] = str(error)
+            invalid[listed.id] = str(error)
     wish = Wish(
         model=question.model,
         prompt_bytes=question.prompt_bytes,
@@ -99,8 +106,26 @@ def rank_providers(
         max_tokens=question.max_tokens,
         assurance=question.assurance,
     )
-    ranking = rank(descriptors, wish, question.routing, funds=funds, quarantined=quarantined)
-    return replace(ranking, rejections={**unusable, **ranking.rejections})
+    ranking = rank(
+        descriptors,
+        wish,
+        question.routing,
+        funds=funds,
+        unusable={name: _why_unopened(state) for name, state in unopened.items()},
+        quarantined=quarantined,
+    )
+    return replace(ranking, rejections={**invalid, **ranking.rejections})
+
+
+def _why_unopened(state: ChannelState) -> str:
+    address = state.address.raw
+    if state.status is not ChannelStatus.CLOSING:
+        return f"your channel {address} is {state.status}; look again with: cocoon wallet show"
+    until = dt.datetime.fromtimestamp(state.close_at, dt.UTC).isoformat()
+    return (
+        f"your channel {address} is closing until {until}; "
+        f"`cocoon wallet cancel-close {address}` makes it usable again"
+    )
 
 
 def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonError:
@@ -112,7 +137,7 @@ def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonEr
             f"it lists: {', '.join(known) or 'no models'}"
         )
     reasons = "; ".join(f"{name[:12]}… {why}" for name, why in sorted(ranking.rejections.items()))
-    if ranking.shortfall is not None and "no channel" not in reasons:
+    if ranking.shortfall is not None:
         return InsufficientFundsError(
             f"no open channel holds the {format_amount(ranking.shortfall)} that this request may "
             f"cost: {reasons}",

@@ -59,6 +59,7 @@ def order(
         wish,
         routing or Routing(),
         funds=everyone if funds is None else funds,
+        unusable={},
         quarantined=quarantined or {},
     )
     return [one.provider for one in ranking.candidates], dict(ranking.rejections)
@@ -113,15 +114,26 @@ def test_quarantine_wins_over_everything() -> None:
 
 def test_without_a_channel_the_rejection_says_how_to_open_one() -> None:
     one = make(1)
-    ranking = rank([one], WISH, Routing(), funds={}, quarantined={})
+    ranking = rank([one], WISH, Routing(), funds={}, unusable={}, quarantined={})
     assert ranking.rejections[one.id] == (f"no channel: cocoon wallet open {one.id} --deposit 0.06")
+
+
+def test_a_channel_that_is_not_open_is_told_instead_of_how_to_open_a_second_one() -> None:
+    one = make(1)
+    ranking = rank([one], WISH, Routing(), funds={}, unusable={one.id: "closing"}, quarantined={})
+    assert ranking.rejections == {one.id: "closing"}
+    assert ranking.shortfall is None
+    other_is_open = rank(
+        [one], WISH, Routing(), funds={one.id: PLENTY}, unusable={one.id: "closing"}, quarantined={}
+    )
+    assert len(other_is_open.candidates) == 1
 
 
 def test_a_shortfall_is_named_only_when_money_is_all_that_is_missing() -> None:
     poor, other = make(1, completion=10**6), make(2, model="other")
-    ranking = rank([poor], WISH, Routing(), funds={poor.id: 5}, quarantined={})
+    ranking = rank([poor], WISH, Routing(), funds={poor.id: 5}, unusable={}, quarantined={})
     assert ranking.shortfall == 1500  # 1,000 × 0.5 + 1,000 × 1 nano per token
-    mixed = rank([poor, other], WISH, Routing(), funds={poor.id: 5}, quarantined={})
+    mixed = rank([poor, other], WISH, Routing(), funds={poor.id: 5}, unusable={}, quarantined={})
     assert mixed.shortfall is None
 
 
@@ -176,7 +188,12 @@ def test_the_overhead_of_one_does_not_price_out_another() -> None:
     honest = make(1)
     loud = make(2, prompt_overhead=PromptOverhead(base=10**9, per_message=10**9))
     ranking = rank(
-        [honest, loud], WISH, Routing(), funds={honest.id: 10, loud.id: 10}, quarantined={}
+        [honest, loud],
+        WISH,
+        Routing(),
+        funds={honest.id: 10, loud.id: 10},
+        unusable={},
+        quarantined={},
     )
     assert [one.provider for one in ranking.candidates] == [honest.id]
     assert (

@@ -532,7 +532,7 @@ async def test_a_channel_opened_meanwhile_is_noticed(tmp_path: Path) -> None:
 
         set_status(ChannelStatus.OPENING)
         async with customer.client() as client:
-            with pytest.raises(NoProviderError, match="cocoon wallet open"):
+            with pytest.raises(NoProviderError, match="is opening; look again"):
                 await client.chat.completions.create(**ask())
             set_status(ChannelStatus.OPEN)
             assert (await client.chat.completions.create(**ask())).text == WORDS
