@@ -1,1 +1,16 @@
 """The `cocoon` command."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Entry point of the console script; says which extra is missing where one is."""
+    try:
+        from cocoon_sdk.cli.main import main as run
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.exit(f"error: cocoon needs {error.name}: pip install 'cocoon-sdk[cli]'")
+    run()
