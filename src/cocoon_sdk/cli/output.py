@@ -12,10 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cocoon_sdk.errors import CocoonError
+from cocoon_sdk.errors import CocoonError, ConfigError
 
 T = TypeVar("T")
 
+# The extra that brings a module which the base install lacks.
+EXTRAS = {
+    **dict.fromkeys(("tonpy", "starlette", "uvicorn"), "devnet"),
+    **dict.fromkeys(("numpy", "gguf", "onnx", "onnxruntime", "tokenizers", "jinja2"), "provider"),
+}
 EXIT_ERROR = 1
 EXIT_INTERRUPTED = 130
 WIDEST = 10_000
@@ -104,5 +109,14 @@ def run_app(app: Callable[[], Any], *, as_json: bool) -> None:
         app()
     except CocoonError as error:
         fail(str(error), code=error.code, as_json=as_json)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
+        if extra is None:
+            raise
+        fail(
+            f"this command needs {error.name}: pip install 'cocoon-sdk[{extra}]'",
+            code=ConfigError.code,
+            as_json=as_json,
+        )
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None

@@ -91,3 +91,18 @@ def test_a_cell_cannot_pass_for_a_row(capsys: pytest.CaptureFixture[str]) -> Non
     print_table("", ["name", "region"], [("a", "eu\nb\tgood")])
     printed = capsys.readouterr().out
     assert "eu\\nb\\tgood" in printed
+
+
+def test_a_missing_package_is_answered_with_its_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    def app() -> None:
+        raise ModuleNotFoundError("No module named 'gguf'", name="gguf")
+
+    with pytest.raises(SystemExit):
+        run_app(app, as_json=False)
+    assert "pip install 'cocoon-sdk[provider]'" in capsys.readouterr().err
+
+    def broken() -> None:
+        raise ModuleNotFoundError("No module named 'ours'", name="ours")
+
+    with pytest.raises(ModuleNotFoundError):
+        run_app(broken, as_json=False)
