@@ -8,6 +8,7 @@ import pytest
 from jinja2.exceptions import SecurityError, UndefinedError
 
 from cocoon_sdk.errors import VerificationError
+from cocoon_sdk.tokens import work
 from cocoon_sdk.tokens.sandbox import BoundedEnvironment
 from cocoon_sdk.tokens.work import Work
 
@@ -41,7 +42,8 @@ def render(source: str, **variables: Any) -> str:
 
 @pytest.mark.parametrize("source", EXPLOSIVE.values(), ids=EXPLOSIVE.keys())
 @pytest.mark.timeout(20)
-def test_shared_values_do_not_explode(source: str) -> None:
+def test_shared_values_do_not_explode(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "BASE_UNITS", 1 << 17)
     with pytest.raises(VerificationError, match="limit of work"):
         render(source)
 
