@@ -13,11 +13,9 @@ import msgspec
 from tokenizers import Tokenizer
 
 from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.tokens.shape import SPLIT_LLAMA, SPLIT_QWEN
 
 _CONTROL, _USER_DEFINED, _UNUSED = 3, 4, 5  # token types
-_LETTERS = r"[^\r\n\p{L}\p{N}]?\p{L}+"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 # Texts that end an answer whichever of them the metadata names as the one.
 _ENDINGS = frozenset(
     {"<|endoftext|>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "</s>"}
@@ -128,8 +126,7 @@ def _byte_level(*, regex: bool) -> dict[str, Any]:
     }
 
 
-def _split(numbers: str) -> dict[str, Any]:
-    pattern = f"{_CONTRACTIONS}|{_LETTERS}|{numbers}|{_REST}"
+def _split(pattern: str) -> dict[str, Any]:
     split = {
         "type": "Split",
         "pattern": {"Regex": pattern},
@@ -147,8 +144,8 @@ _DIGITS_THEN_WORDS = {
 # taken without merging)
 _PRE_TOKENIZERS: dict[Any, tuple[dict[str, Any] | None, dict[str, Any], bool]] = {
     "smollm": (None, _DIGITS_THEN_WORDS, False),
-    "llama-bpe": (None, _split(r"\p{N}{1,3}"), True),
-    "qwen2": ({"type": "NFC"}, _split(r"\p{N}"), False),
+    "llama-bpe": (None, _split(SPLIT_LLAMA), True),
+    "qwen2": ({"type": "NFC"}, _split(SPLIT_QWEN), False),
 }
 
 

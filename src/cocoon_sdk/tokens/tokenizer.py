@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cocoon_sdk.errors import ConfigError, InvalidRequestError, VerificationError
 from cocoon_sdk.tokens.bundle import TokenBundle
 from cocoon_sdk.tokens.chat import normalise_messages
+from cocoon_sdk.tokens.shape import check_shape
 from cocoon_sdk.tokens.stream import StreamDecoder
 
 if TYPE_CHECKING:
@@ -36,11 +37,20 @@ class Tokenizer:
 
     def __init__(self, bundle: TokenBundle) -> None:
         try:
-            self._core = tokenizers.Tokenizer.from_str(bundle.tokenizer.decode())
-            added = json.loads(bundle.tokenizer).get("added_tokens") or []
+            document = json.loads(bundle.tokenizer)
+        except (ValueError, RecursionError) as error:
+            raise VerificationError(
+                "token bundle holds no usable tokenizer; use another provider"
+            ) from error
+        try:
+            # Encoded anew, so that the library reads what was checked: names may occur twice in JSON.
+            self._core = tokenizers.Tokenizer.from_str(json.dumps(check_shape(document)))
+            added = document.get("added_tokens") or []
             self._specials = {
                 str(token["content"]): int(token["id"]) for token in added if token.get("special")
             }
+        except VerificationError:
+            raise
         except Exception as error:  # the library raises bare Exception for any unreadable document
             raise VerificationError(
                 "token bundle holds no usable tokenizer; use another provider"
