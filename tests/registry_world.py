@@ -153,6 +153,9 @@ class World:
 
     # The source
 
+    def check(self) -> None:
+        pass
+
     def has_changed(self) -> bool:
         return False
 

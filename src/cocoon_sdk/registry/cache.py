@@ -78,6 +78,10 @@ class RegistryCache:
         self._folder = None if base is None else base / trust_id[:32]
         self._note_name = f"{hashlib.sha256(locator.encode()).hexdigest()[:32]}.json"
 
+    def knows_source(self) -> bool:
+        """Whether this source gave an accepted registry in this run or an earlier one."""
+        return self._read_note() is not None
+
     def load(self, network: str | None = None) -> Remembered | None:
         """What is known of `network`, or of the network that this source had; None if nothing is."""
         note = self._read_note()

@@ -34,7 +34,9 @@ def unix_time() -> int:
 class RegistryClient:
     """One registry: the newest verified snapshot, refreshed once it is no longer fresh.
 
-    The constructor does no I/O; the first `snapshot()` opens source, trust and cache.
+    What other sources of the same trust and network taught serves only once this source has given a
+    registry itself, so that the cache hides no wrong address. The constructor does no I/O; the first
+    `snapshot()` opens source, trust and cache.
 
     Args:
         source: https URL (http on loopback), path of registry.json or its folder, or its bytes.
@@ -84,7 +86,8 @@ class RegistryClient:
         """The newest snapshot.
 
         A copy that is no longer fresh but has not expired is handed out while a refresh runs in the
-        background; where that fails, `refresh_error` tells. Without such a copy the call waits.
+        background; where that fails, `refresh_error` tells. Without such a copy, and on the first use of
+        a source, the call waits. A path must exist, whatever the cache holds.
 
         Raises:
             RegistryEquivocationError: always, once two registries of one version turned up.
@@ -95,11 +98,12 @@ class RegistryClient:
         updater = self._updater or await self._open()
         if isinstance(self.refresh_error, RegistryEquivocationError):
             raise self.refresh_error
+        updater.source.check()
         if updater.seqs.changed and not self._lock.locked():
             async with self._lock:
                 await updater.store(None)
         now = self._clock()
-        usable = updater.usable(now)
+        usable = self._usable(updater)
         if usable is None or (updater.source.has_changed() and now >= self._retry_at):
             return await self._refresh_or_serve(updater)
         if now >= usable.payload.fresh_until and now >= self._retry_at and not self._refreshing:
@@ -173,7 +177,7 @@ class RegistryClient:
     async def _refresh_or_serve(self, updater: Updater) -> Snapshot:
         """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
         async with self._lock:
-            usable = updater.usable(self._clock())
+            usable = self._usable(updater)
             if usable is not None and not updater.source.has_changed():
                 return self._current(updater, usable)  # another caller's refresh, waited for
             try:
@@ -181,7 +185,7 @@ class RegistryClient:
             except RegistryEquivocationError:
                 raise
             except RegistryError as error:
-                usable = updater.usable(self._clock())
+                usable = self._usable(updater)
                 if usable is None:
                     raise
                 _log.warning("registry not refreshed, the verified copy serves on: %s", error)
@@ -200,6 +204,10 @@ class RegistryClient:
                 self.refresh_error = error
                 self._retry_at = self._clock() + RETRY_AFTER
                 _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+
+    def _usable(self, updater: Updater) -> VerifiedRegistry | None:
+        """The copy that may serve without a fetch."""
+        return updater.usable(self._clock()) if updater.proven else None
 
     def _current(self, updater: Updater, registry: VerifiedRegistry) -> Snapshot:
         """The snapshot of `registry`; the same object as long as nothing about it changed."""

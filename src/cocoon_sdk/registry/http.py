@@ -34,6 +34,9 @@ class HttpSource:
         self._transport = transport
         self._timeout = timeout
 
+    def check(self) -> None:
+        """Nothing can be known without asking."""
+
     def has_changed(self) -> bool:
         """Nothing can be known without asking."""
         return False

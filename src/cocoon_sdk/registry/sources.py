@@ -45,6 +45,10 @@ class Source(Protocol):
         """Whether the file comes from this machine: a path, bytes, or loopback."""
         ...
 
+    def check(self) -> None:
+        """Raise RegistryUnavailableError where it is cheap to see that there is no registry."""
+        ...
+
     def has_changed(self) -> bool:
         """Whether it is cheap to see, and true, that the registry is not the one last read."""
         ...
@@ -67,6 +71,9 @@ class BytesSource:
         self._raw = raw
         self._read = False
         self.locator = f"bytes with SHA-256 {hashlib.sha256(raw).hexdigest()[:16]}…"
+
+    def check(self) -> None:
+        """Bytes are always there."""
 
     def has_changed(self) -> bool:
         """Only until it was read."""
@@ -92,6 +99,11 @@ class FileSource:
         self._path = expanded / REGISTRY_FILE if expanded.is_dir() else expanded
         self._read: tuple[int, int] | None = None
         self.locator = str(self._path.absolute())
+
+    def check(self) -> None:
+        """A path that leads nowhere is a mistake, whatever the cache holds."""
+        if self._signature() is None:
+            raise RegistryUnavailableError(f"there is no registry file at {self._path}")
 
     def has_changed(self) -> bool:
         """Whether size or modification time differ from when it was read."""

@@ -49,6 +49,7 @@ class Updater:
         self.source = source
         self.seqs = SeenSequences()
         self.registry: VerifiedRegistry | None = None
+        self.proven = False  # the source gave an accepted registry, now or in an earlier run
         self._trust = trust
         self._cache = cache
         self._clock = clock
@@ -77,6 +78,7 @@ class Updater:
         root = self._trusted.root
         network = self._network or (root.network if root else None)
         remembered = await asyncio.to_thread(self._cache.load, network)
+        self.proven = self.proven or await asyncio.to_thread(self._cache.knows_source)
         if remembered is None:
             return
         self.seqs.merge(remembered.seqs)
@@ -126,6 +128,7 @@ class Updater:
                 self._drop_replaced()
             raise
         merged = await self.store(registry, etag)
+        self.proven = True
         self.registry, self._etag = registry, etag
         if merged is not None and merged.seen is not None and merged.seen > registry.seen:
             await self.adopt()  # another worker was faster, with a newer file

@@ -254,3 +254,43 @@ async def test_an_insisted_network(site: Site, tmp_path: Path) -> None:
 
 def _plain(entry: Any) -> dict[str, str]:
     return {"d": entry.d, "s": entry.s}
+
+
+async def test_a_path_that_leads_nowhere_is_noticed_although_the_cache_is_fresh(
+    site: Site, tmp_path: Path
+) -> None:
+    world, cache, folder = site.world, tmp_path / "cache", tmp_path / "files"
+    folder.mkdir()
+    (folder / "registry.json").write_bytes(world.registry_raw or b"")
+    options: dict[str, Any] = {"trust": world.roots[1], "clock": world.clock, "cache_dir": cache}
+    held = RegistryClient(folder, **options)
+    await held.snapshot()
+    with pytest.raises(RegistryUnavailableError, match=r"no registry file at .*nowhere"):
+        await RegistryClient(tmp_path / "nowhere", **options).snapshot()
+    (folder / "registry.json").unlink()
+    for client in (held, RegistryClient(folder, **options)):
+        with pytest.raises(RegistryUnavailableError, match="no registry file"):
+            await client.snapshot()
+
+
+async def test_the_first_use_of_a_source_fetches_although_the_cache_is_fresh(
+    site: Site, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {
+        "trust": site.world.roots[1],
+        "cache_dir": tmp_path,
+        "clock": site.world.clock,
+        "transport": httpx.MockTransport(site.handle),
+    }
+    await RegistryClient(URL, **options).snapshot()
+    site.down = True
+    mirror = RegistryClient("https://mirror.example/registry.json", **options)
+    for _ in range(2):
+        with pytest.raises(RegistryUnavailableError):
+            await mirror.snapshot()
+    assert (await RegistryClient(URL, **options).snapshot()).version == 1
+    site.down = False
+    assert (await mirror.snapshot()).version == 1
+    site.down = True
+    known = RegistryClient("https://mirror.example/registry.json", **options)
+    assert (await known.snapshot()).version == 1
