@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cocoon_sdk import __version__
-from cocoon_sdk.cli import main
 
 RUN = (
     "import sys; from cocoon_sdk.cli.main import main; sys.argv = ['cocoon', *{arguments}]; main()"
