@@ -105,7 +105,11 @@ class Provider:
         self._admission, self._server = self._assemble()
         port = await self._server.start()
         self._settling = asyncio.create_task(
-            self._books.settlement.run(self._config.settlement.interval), name="cocoon-settlement"
+            self._books.settlement.run(
+                self._config.settlement.interval,
+                selling=not all(price.free for price in self._prices.values()),
+            ),
+            name="cocoon-settlement",
         )
         return port
 

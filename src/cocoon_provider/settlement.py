@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, select
@@ -15,6 +15,7 @@ from cocoon_provider.mirror import ChannelMirror
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.tables import ChannelKey, channels, locked_channel, open_due
 from cocoon_sdk.errors import ChainError, CocoonError, InsufficientFundsError
+from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import ChainClient
 from cocoon_sdk.ton.contract.channel import ATTACHED, redeem_body, voucher_cell
@@ -66,17 +67,30 @@ class Settlement:
         self._cost = cost
         self._lock = asyncio.Lock()
 
-    async def run(self, interval: float) -> None:
-        """Refresh and redeem for ever; a chain that is down is logged and tried again."""
+    async def run(self, interval: float, *, selling: bool = True) -> None:
+        """Refresh and redeem for ever; a chain that is down is logged and tried again.
+
+        Args:
+            interval: Seconds between rounds.
+            selling: Whether anything has a price, so that an empty wallet is worth a warning at once.
+        """
+        if selling:
+            await self._logged(self._check_wallet)
         while True:
             await asyncio.sleep(interval)
-            try:
-                await self.refresh()
-                await self.redeem()
-            except CocoonError as error:
-                log.warning("settlement failed, will try again: %s", error)
-            except Exception as error:  # noqa: BLE001 - without this loop nothing is ever redeemed
-                log.error("settlement failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            await self._logged(self._round)
+
+    async def _logged(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except CocoonError as error:
+            log.warning("settlement failed, will try again: %s", error)
+        except Exception as error:  # noqa: BLE001 - without the loop nothing is ever redeemed
+            log.error("settlement failed unexpectedly: %s", describe(error))  # noqa: TRY400
+
+    async def _round(self) -> None:
+        await self.refresh()
+        await self.redeem()
 
     async def refresh(self) -> None:
         """Read every channel that holds a voucher worth something, to notice closes in time."""
@@ -111,10 +125,10 @@ class Settlement:
         balance = (await self._chain.get_account(self._wallet.address)).balance
         if balance < ATTACHED + estimate(()):
             log.error(
-                "ALARM: the wallet %s holds %d nano and cannot attach %d to redeem; send it coins",
+                "ALARM: the wallet %s holds %s coins; redeeming takes %s, most of which comes back: send it coins",
                 self._wallet.address,
-                balance,
-                ATTACHED,
+                format_amount(balance),
+                format_amount(ATTACHED + estimate(())),
             )
 
     async def _affordable(self, claims: Sequence[Claim]) -> int:

@@ -319,3 +319,14 @@ async def test_a_cooperative_close_pays_exactly_what_was_spent(stage: Stage) -> 
     assert stage.income() == 20_000_000
     found = stage.books.database.run_sync(lambda c: read_earnings(c, now=0))
     assert (found.lost_nano, found.unredeemed_nano, found.channels) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("selling", [True, False])
+async def test_an_empty_wallet_is_said_as_soon_as_a_seller_starts(
+    stage: Stage, caplog: pytest.LogCaptureFixture, selling: bool
+) -> None:
+    task = asyncio.create_task(stage.books.settlement.run(3_600, selling=selling))
+    await asyncio.wait({task}, timeout=1.0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert (f"ALARM: the wallet {stage.payout} holds 0 coins" in caplog.text) is selling
