@@ -175,8 +175,10 @@ def load_key(path: Path) -> Ed25519Key:
         text = path.read_text("ascii").strip()
     except FileNotFoundError as error:
         raise ConfigError(f"no key file at {path}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the key file {path} cannot be read") from error
+    except OSError as error:
+        raise ConfigError(f"the key file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} does not hold a key (64 hex digits)") from error
     if os.name == "posix" and mode & 0o077:
         raise ConfigError(f"{path} is readable by others; run: chmod 600 {path}")
     if _SEED_TEXT.fullmatch(text) is None:

@@ -101,3 +101,8 @@ def test_processes_that_make_a_key_at_once_agree_on_it(tmp_path: Path) -> None:
         made = list(pool.map(lambda _: load_or_create_key(path).public_key, range(32)))
     assert len(set(made)) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["shared.key"]
+
+
+def test_a_key_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_key(tmp_path)

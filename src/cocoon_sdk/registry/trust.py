@@ -86,7 +86,8 @@ def _read_pinned(path: Path) -> bytes:
             raw = file.read(MAX_ROOT_BYTES + 1)
     except OSError as error:
         raise ConfigError(
-            f"trust is neither root keys (ed25519:…) nor a readable root.json: {path}"
+            f"trust is neither root keys (ed25519:…) nor a readable root.json: {path}: "
+            f"{error.strerror or error}"
         ) from error
     if len(raw) > MAX_ROOT_BYTES:
         raise ConfigError(f"{path} is above {MAX_ROOT_BYTES} bytes, no root.json is that large")

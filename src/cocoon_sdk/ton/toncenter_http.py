@@ -141,7 +141,7 @@ class Services:
         raise ChainUnavailableError(
             f"no chain API answered {path} after {ROUNDS} rounds"
             + (f"; {taken}" if body else "")
-            + f" ({detail})"
+            + f" ({detail}); check the network and the URL (chain=…, COCOON_CHAIN)"
         )
 
     async def _try(

@@ -117,9 +117,7 @@ async def _upgrade(site: Site, limit: float) -> ClientConnection:
     except TimeoutError:
         raise
     except OSError as error:
-        raise ConnectError(
-            f"cannot reach {url}: {error}; the provider may be down, another one can be chosen"
-        ) from error
+        raise ConnectError(f"cannot reach {url}: {error}; the provider may be down") from error
     if websocket.subprotocol != SUBPROTOCOL:
         await websocket.close()
         raise ConnectError(f"{url} did not select the subprotocol {SUBPROTOCOL}")

@@ -73,5 +73,7 @@ def test_a_missing_or_broken_file_says_what_to_do(tmp_path: Path) -> None:
         load_config(broken)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is not text in UTF-8"):
         load_config(binary)
+    with pytest.raises(ConfigError, match=r"cannot be read: Is a directory"):
+        load_config(tmp_path)

@@ -58,3 +58,9 @@ def test_a_pinned_file_is_capped(tmp_path: Path) -> None:
     path.write_bytes(b" " * (512 * 1024 + 1))
     with pytest.raises(ConfigError, match="above"):
         parse_trust(path)
+
+
+def test_a_root_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for path, why in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=f"{path}: {why}"):
+            parse_trust(path)
