@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from cocoon_sdk import __version__
 
+# The package has a function of the same name.
+main = importlib.import_module("cocoon_sdk.cli.main")
 RUN = (
     "import sys; from cocoon_sdk.cli.main import main; sys.argv = ['cocoon', *{arguments}]; main()"
 )
