@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import signal
 from typing import Any
 
 import typer
 
 from cocoon_sdk.cli.desk import Desk
-from cocoon_sdk.cli.output import print_json, print_table, stderr_console
+from cocoon_sdk.cli.output import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    print_json,
+    print_table,
+    stderr_console,
+    tell,
+)
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.amounts import format_amount
@@ -20,12 +28,26 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
 
     Raises:
         ConfigError: output is JSON, so nobody can be asked.
+        typer.Exit: the answer was not yes; status 130 after Ctrl-C.
     """
     if yes:
         return
     if as_json:
         raise ConfigError("with --json nothing can be asked; add --yes to go ahead")
-    typer.confirm(question, abort=True, err=True)
+    agreed, code = False, EXIT_ERROR
+    # asyncio's handler would only cancel the task, while the prompt keeps waiting for a line.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        agreed = typer.confirm(question, err=True)
+    except typer.Abort as aborted:  # Ctrl-C, or the end of the input
+        tell("")
+        if isinstance(aborted.__context__, KeyboardInterrupt):
+            code = EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not agreed:
+        tell("nothing was sent")
+        raise typer.Exit(code)
 
 
 def describe_channel(state: ChannelState) -> dict[str, Any]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -48,22 +52,54 @@ def test_a_channel_in_nano() -> None:
     assert describe_channel(CLOSING)["closing_until"] == "2027-01-15T08:00:00+00:00"
 
 
-def test_money_moves_only_after_a_yes(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+def asking(answer: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The exit status after this answer to the question; 0 goes ahead."""
+    monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+    try:
+        confirm("Lock 1 coin?", yes=False, as_json=False)
+    except typer.Exit as left:
+        return left.exit_code
+    return 0
 
-    def refuse(question: str, **options: bool) -> None:
-        assert options == {"abort": True, "err": True}
-        asked.append(question)
-        raise typer.Abort
 
-    monkeypatch.setattr(typer, "confirm", refuse)
+def test_money_moves_only_after_a_yes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     confirm("Lock 1 coin?", yes=True, as_json=True)
     with pytest.raises(ConfigError, match="--yes"):
         confirm("Lock 1 coin?", yes=False, as_json=True)
-    assert asked == []
-    with pytest.raises(typer.Abort):
-        confirm("Lock 1 coin?", yes=False, as_json=False)
-    assert asked == ["Lock 1 coin?"]
+    assert capsys.readouterr() == ("", "")
+    assert asking("y\n", monkeypatch) == 0
+    assert "nothing was sent" not in capsys.readouterr().err
+    for refusal in ("n\n", "\n", ""):
+        assert asking(refusal, monkeypatch) == 1
+        assert "nothing was sent" in capsys.readouterr().err
+
+
+CONFIRM = """
+import asyncio, typer
+from cocoon_sdk.cli.wallet_report import confirm
+async def main():
+    confirm("Lock 1 coin?", yes=False, as_json=False)
+try:
+    asyncio.run(main())
+except typer.Exit as left:
+    raise SystemExit(left.exit_code)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_at_the_question_sends_nothing() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", CONFIRM], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stderr is not None
+        asked = b""
+        while not asked.endswith(b"[y/N]:"):
+            asked += child.stderr.read(1)
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=10) == 130
+        assert b"nothing was sent" in child.stderr.read()
 
 
 def test_a_wallet_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
