@@ -1,5 +1,5 @@
 """`python -m cocoon_provider.cli`: the same as the `cocoon-provider` command."""
 
-from cocoon_provider.cli import main
+from cocoon_provider.cli import entry
 
-main()
+entry()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 
-def main() -> None:
+def entry() -> None:
     """Entry point of the console script; says which extra is missing where one is."""
     try:
         from cocoon_sdk.cli.main import main as run

@@ -1,5 +1,5 @@
 """`python -m cocoon_sdk.cli`: the same as the `cocoon` command."""
 
-from cocoon_sdk.cli import main
+from cocoon_sdk.cli import entry
 
-main()
+entry()

@@ -10,7 +10,7 @@ import pytest
     ("package", "extra"), [("cocoon_sdk", "[cli]"), ("cocoon_provider", "[provider]")]
 )
 def test_a_base_install_says_which_extra_the_command_needs(package: str, extra: str) -> None:
-    program = f"import sys; sys.modules['typer'] = None; from {package}.cli import main; sys.argv[1:] = []; main()"
+    program = f"import sys; sys.modules['typer'] = None; from {package}.cli import entry; sys.argv[1:] = []; entry()"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
     )
