@@ -113,6 +113,11 @@ class AsyncChatStream:
         return self._chunks
 
     @property
+    def charged_nano(self) -> int:
+        """What the answer has cost so far, in nano: the receipt's price, or that of what arrived."""
+        return self._reader.run.charged
+
+    @property
     def text_stream(self) -> AsyncIterator[str]:
         """The text of the first choice, piece by piece."""
         return _texts(self._chunks)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.output import escape_controls, print_json, run_async, tell
+from cocoon_sdk.cli.background import BackgroundLoop
+from cocoon_sdk.cli.output import escape_controls, tell
+from cocoon_sdk.cli.talk import Talk
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import CocoonError, ConfigError
 from cocoon_sdk.resources.params import DEFAULT_MAX_TOKENS, Message
-from cocoon_sdk.streaming import AsyncChatStream
-from cocoon_sdk.types.chat import Usage
 
-app = typer.Typer(help="Talk to a provider; the answer streams, the cost is shown.")
+app = typer.Typer(
+    help="Talk to a provider; the answer streams, the cost is shown.", add_completion=False
+)
 
 
 @app.command()
@@ -50,22 +51,19 @@ def chat(
         raise ConfigError("--json needs a prompt: cocoon chat --json 'your question'")
     _check_settings(registry, trust, assurance)
 
-    async def main() -> None:
-        async with AsyncCocoon(
-            registry=registry, trust=_trust(trust), assurance=assurance
-        ) as client:
-            chosen = model or await _only_model(client)
-            talk = _Talk(client, chosen, max_tokens, temperature)
+    with BackgroundLoop() as loop:
+        client = AsyncCocoon(registry=registry, trust=_trust(trust), assurance=assurance)
+        try:
+            chosen = model or loop.run(_only_model(client))
+            talk = Talk(client, chosen, max_tokens, temperature)
             if system is not None:
                 talk.messages.append(Message(role="system", content=system))
             if prompt is None:
-                await talk.converse()
-            elif as_json:
-                await talk.print_reply(prompt)
-            else:
-                await talk.ask(prompt)
-
-    run_async(main())
+                _converse(loop, talk)
+            elif not loop.run(talk.print_reply(prompt) if as_json else talk.ask(prompt)):
+                raise KeyboardInterrupt
+        finally:
+            loop.run(client.close())
 
 
 def _check_settings(registry: str | None, trust: list[str] | None, assurance: str | None) -> None:
@@ -106,87 +104,28 @@ async def _only_model(client: AsyncCocoon) -> str:
     return names[0]
 
 
-class _Talk:
-    def __init__(
-        self, client: AsyncCocoon, model: str, max_tokens: int, temperature: float | None
-    ) -> None:
-        self._client = client
-        self._model = model
-        self._max_tokens = max_tokens
-        self._temperature = temperature
-        self.messages: list[Message] = []
-
-    def _stream(self, text: str) -> AsyncChatStream:
-        self.messages.append(Message(role="user", content=text))
-        return self._client.chat.completions.stream(
-            model=self._model,
-            messages=self.messages,
-            max_tokens=self._max_tokens,
-            temperature=self._temperature,
-        )
-
-    async def print_reply(self, text: str) -> None:
-        async with self._stream(text) as stream:
-            print_json((await stream.get_final_completion()).to_dict())
-
-    async def ask(self, text: str) -> None:
-        """Stream one answer; Ctrl-C ends it and keeps what has come."""
-        said: list[str] = []
-        usage: Usage | None = None
-        async with self._stream(text) as stream:
-            reader = asyncio.ensure_future(_print_stream(stream, said))
-            with _interrupts(reader):
-                try:
-                    usage = await reader
-                except asyncio.CancelledError:
-                    tell("\nstopped; nothing more is paid", style="yellow")
-        self.messages.append(Message(role="assistant", content="".join(said)))
-        if usage is not None:
-            tell(
-                f"{usage.prompt_tokens} prompt + {usage.completion_tokens} answer tokens, "
-                f"{usage.cost} coins, receipt verified",
-                style="dim",
-            )
-
-    async def converse(self) -> None:
-        """Read questions until the end of input. A failed one does not end the conversation."""
-        tell(f"{self._model}; an empty line or Ctrl-D ends.", style="dim")
-        while True:
-            sys.stderr.write("> ")
-            sys.stderr.flush()
-            line = await asyncio.to_thread(sys.stdin.readline)
-            if not line.strip():
-                return
-            try:
-                await self.ask(line.strip())
-            except CocoonError as error:
-                self.messages.pop()
-                tell(f"error: {escape_controls(str(error))}", style="red")
+def _converse(loop: BackgroundLoop, talk: Talk) -> None:
+    """Read questions until the end of input. A failed one does not end the conversation."""
+    tell(f"{talk.model}; an empty line or Ctrl-D ends.", style="dim")
+    while True:
+        line = _read_line().strip()
+        if not line:
+            return
+        try:
+            loop.run(talk.ask(line))
+        except CocoonError as error:
+            tell(f"error: {escape_controls(str(error))}", style="red")
 
 
-async def _print_stream(stream: AsyncChatStream, said: list[str]) -> Usage | None:
-    usage: Usage | None = None
-    async for chunk in stream:
-        if chunk.text:
-            said.append(chunk.text)
-            sys.stdout.write(escape_controls(chunk.text))
-            sys.stdout.flush()
-        usage = chunk.usage or usage
-    sys.stdout.write("\n")
-    sys.stdout.flush()
-    return usage
-
-
-class _interrupts:  # noqa: N801 - a context manager that reads as a verb
-    """Ctrl-C cancels the task instead of ending the process, where the platform allows it."""
-
-    def __init__(self, task: asyncio.Future[Usage | None]) -> None:
-        self._task = task
-
-    def __enter__(self) -> None:
-        if sys.platform != "win32":
-            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._task.cancel)
-
-    def __exit__(self, *_: object) -> None:
-        if sys.platform != "win32":
-            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+def _read_line() -> str:
+    """One line, with editing and history on a terminal; empty at the end of input."""
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401 - `input` then edits lines
+        try:
+            return input("> ")
+        except EOFError:
+            return ""
+    sys.stderr.write("> ")
+    sys.stderr.flush()
+    return sys.stdin.readline()
