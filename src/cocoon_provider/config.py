@@ -190,6 +190,12 @@ def parse_config(raw: dict[str, Any], *, source: str) -> Config:
     Raises:
         ConfigError: a setting is wrong; the message names it and the source.
     """
+    models = raw.get("models")
+    for name, entry in models.items() if isinstance(models, dict) else ():
+        try:  # by itself, because in the whole file the error would not say which model it is
+            msgspec.convert(entry, ModelPrices)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"{source}: models.{name}: {error}") from error
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:

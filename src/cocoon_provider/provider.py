@@ -101,7 +101,7 @@ class Provider:
                 raise ConfigError(f"no price for the model {name!r}; add it under [models]")
         orphans = await self._books.book.end_orphans()
         if orphans:
-            log.warning("issued receipts for %d requests that a restart cut off", orphans)
+            log.warning("receipts issued for requests that a restart cut off: %d", orphans)
         self._admission, self._server = self._assemble()
         port = await self._server.start()
         self._settling = asyncio.create_task(

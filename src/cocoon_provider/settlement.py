@@ -159,7 +159,7 @@ class Settlement:
         for claim in fresh:
             await self._refresh(claim.key.address)
         income = await self._redeemed(fresh) - before
-        log.info("redeemed %d nano from %d channels", income, len(fresh))
+        log.info("redeemed %d nano; channels: %d", income, len(fresh))
         return income
 
     async def _still_good(self, claim: Claim) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 
 from cocoon_provider.config import Config, check_config
 from cocoon_provider.operations.home import Home
+from cocoon_sdk import __version__
 from cocoon_sdk.cli.output import (
     EXIT_INTERRUPTED,
     print_json,
@@ -24,7 +26,7 @@ from cocoon_sdk.cli.output import (
 )
 
 app = typer.Typer(
-    help="Sell tokens of your GPU or CPU, paid by the second in the coin of TON.",
+    help="Sell tokens of your GPU or CPU, paid by the token in the coin of TON.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,6 +44,24 @@ NetworkOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON line on standard output.")]
 BackendOption = Annotated[str | None, typer.Option("--backend", help="onnx or echo.")]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"cocoon-provider {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_show_version, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the whole command."""
 
 
 @app.command()
@@ -153,14 +173,17 @@ def earnings(
     """What was earned, redeemed, and is still on vouchers."""
     from cocoon_provider.book import MIGRATIONS
     from cocoon_provider.earnings import read_earnings
+    from cocoon_provider.operations.register import offered_names
     from cocoon_sdk.payments.amounts import format_amount
     from cocoon_sdk.store.database import Database
 
     place = Home.at(home, config)
     with Database(place.database_url(place.config()), migrations=MIGRATIONS) as database:
         found = database.run_sync(lambda c: read_earnings(c, now=int(time.time())))
+    names = offered_names(place.entry_path)
     if as_json:
-        print_json(found.to_dict())
+        models = [{"name": names.get(m.model), **asdict(m)} for m in found.models]
+        print_json({**found.to_dict(), "models": models})
         return
     rows = [
         (name.removesuffix("_nano"), format_amount(value) if name.endswith("_nano") else value)
@@ -170,10 +193,10 @@ def earnings(
     print_table("Earnings (coins)", ("", ""), rows)
     print_table(
         "By model",
-        ("model hash", "requests", "prompt", "completion", "earned"),
+        ("model", "requests", "prompt tokens", "completion tokens", "earned"),
         [
             (
-                m.model[:16],
+                names.get(m.model, m.model[:16]),
                 m.requests,
                 m.prompt_tokens,
                 m.completion_tokens,

@@ -76,7 +76,8 @@ def init_provider(folder: Path, choices: InitChoices) -> NewProvider:
     for path in (config_path, folder / IDENTITY_NAME, folder / WALLET_NAME):
         if path.exists():
             raise ConfigError(
-                f"{path} exists already; this folder holds a provider, nothing was done"
+                f"{path} exists already; this folder holds a provider, nothing was done. "
+                "Another one can be made elsewhere: cocoon-provider init --home FOLDER"
             )
     folder.mkdir(parents=True, exist_ok=True)
     config_path.write_text(_render(choices), "utf-8")

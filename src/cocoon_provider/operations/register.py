@@ -10,12 +10,17 @@ from pathlib import Path
 from cocoon_provider.backends.base import ModelInfo
 from cocoon_provider.config import Config
 from cocoon_provider.operations.home import Home, make_backend
-from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.errors import ConfigError, RegistryError
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.payments.amounts import parse_amount
 from cocoon_sdk.payments.meter import Price
 from cocoon_sdk.protocol.constants import SUPPORTED_SUITES
-from cocoon_sdk.registry.descriptor import encode_entry, sign_descriptor
+from cocoon_sdk.registry.descriptor import (
+    decode_entry,
+    encode_entry,
+    read_descriptor,
+    sign_descriptor,
+)
 from cocoon_sdk.registry.model import Descriptor, ModelOffer, ModelPrice, PromptOverhead
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.contract.channel import CODE_HASH
@@ -65,6 +70,15 @@ def write_entry(path: Path, identity: Signer, descriptor: Descriptor) -> None:
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
     fresh.write_bytes(raw)
     fresh.replace(path)
+
+
+def offered_names(path: Path) -> dict[str, str]:
+    """Names of models by hash (hex), as this provider's entry file has them; none without a valid one."""
+    try:
+        descriptor = read_descriptor(decode_entry(path.read_bytes()))
+    except (OSError, RegistryError):
+        return {}
+    return {offer.hash: offer.id for offer in descriptor.models}
 
 
 def _offer(model: ModelInfo, price: Price) -> ModelOffer:

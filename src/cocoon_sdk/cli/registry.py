@@ -198,7 +198,8 @@ def sign(
             }
         )
         return
-    typer.echo(f"signed version {payload.version} with {len(payload.entries or ())} providers")
+    number = len(payload.entries or ())
+    typer.echo(f"signed version {payload.version} with {number} provider{'s' * (number != 1)}")
     if signed.skipped:
         print_table("Left out", ("provider", "reason"), signed.skipped.items())
 

@@ -38,8 +38,13 @@ def test_the_network_may_name_a_registry(text: object, network: int) -> None:
     ("change", "names"),
     [
         ({"models": {}}, "models"),
-        ({"models": {"m": {"prompt": 0.5, "completion": 1}}}, "models"),
-        ({"models": {"m": {"prompt": "0.5"}}}, "completion"),
+        ({"models": {"m": {"prompt": 0.5, "completion": 1}}}, "models.m: "),
+        (
+            {"models": {"m": {"prompt": "0.5"}}},
+            "models.m: Object missing required field `completion`",
+        ),
+        ({"models": {"m": 3}}, "models.m: "),
+        ({"models": 3}, "models"),
         ({"models": {"m": {"prompt": -1, "completion": 1}}}, "models.m"),
         ({"models": {"m": {"prompt": 1, "cached": 2, "completion": 1}}}, "models.m"),
         ({"models": {"m": {"prompt": "1.0000000001", "completion": 1}}}, "models.m"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +15,19 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cocoon_provider.backends.echo import EchoBackend
 from cocoon_provider.book import MIGRATIONS
 from cocoon_provider.cli import main as cli
 from cocoon_provider.config import Config
 from cocoon_provider.enrolment import register
 from cocoon_provider.operations.home import Home
+from cocoon_provider.operations.register import describe, write_entry
 from cocoon_provider.tables import channels, receipts
+from cocoon_sdk import __version__
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.registry.descriptor import decode_entry, read_descriptor
 from cocoon_sdk.store.database import Database
+from cocoon_sdk.ton.address import Address
 from tests.unit.provider.books import FACTS, KEY
 
 
@@ -219,6 +224,38 @@ def test_earnings_add_up_for_people_and_programs(home: Path) -> None:
     assert "ab" * 8 in lines
     assert {"70", "30", "1.5"} <= {cell.strip() for cell in lines["ab" * 8].split("│")}
     assert "lost" in lines
+    assert {"prompt tokens", "completion tokens"} <= set(re.split(r"\s*┃\s*", table))
+
+
+def test_earnings_name_the_models_of_the_entry(home: Path) -> None:
+    place = Home.at(home)
+    config = place.config()
+    backend = EchoBackend(tuple(config.models))
+    (info,) = backend.models.values()
+    identity = place.identity()
+    descriptor = describe(
+        config,
+        identity=identity,
+        payout=Address(0, b"p" * 32),
+        endpoint="wss://p.example",
+        models=[info],
+        now=5,
+    )
+    write_entry(place.entry_path, identity, descriptor)
+    sold = receipts.insert().values(
+        address=KEY.address, epoch=KEY.epoch, seq=1, request_id=b"r" * 16, request_hash=b"q" * 32,
+        model_hash=info.hash, prompt=70, completion=30, price=5, at=5, raw=b"raw",
+    )  # fmt: skip
+    with Database(place.database_url(config), migrations=MIGRATIONS) as database:
+        database.run_sync(lambda c: (register(c, FACTS), c.execute(sold)))
+    found = json.loads(run("earnings", "--home", str(home), "--json").stdout)
+    assert (found["models"][0]["name"], found["models"][0]["model"]) == (info.id, info.hash.hex())
+    assert f"│ {info.id} " in run("earnings", "--home", str(home)).stdout
+
+
+def test_version_and_help() -> None:
+    assert run("--version").stdout == f"cocoon-provider {__version__}\n"
+    assert "paid by the token" in run("--help").stdout
 
 
 @pytest.mark.parametrize(
