@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 
 from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.ton.coins import DECIMALS, NANO_PER_COIN, format_amount
 
-NANO_PER_COIN = 1_000_000_000
+__all__ = ["MAX_NANO", "NANO_PER_COIN", "format_amount", "parse_amount"]
+
 MAX_NANO = 2**63 - 1
-_DECIMALS = 9
 _COINS = re.compile(r"([0-9]{1,19})(?:\.([0-9]+))?")
 
 
@@ -39,16 +40,8 @@ def _parse_coins(text: str) -> int:
     if match is None:
         raise ConfigError(f"not an amount of coins: {text[:40]!r}; write it like 0.2")
     fraction = match[2] or ""
-    if len(fraction) > _DECIMALS:
+    if len(fraction) > DECIMALS:
         raise ConfigError(
-            f"{text[:40]} has more than {_DECIMALS} decimals; the smallest unit is 1 nano"
+            f"{text[:40]} has more than {DECIMALS} decimals; the smallest unit is 1 nano"
         )
-    return int(match[1]) * NANO_PER_COIN + int(fraction.ljust(_DECIMALS, "0"))
-
-
-def format_amount(nano: int) -> str:
-    """Coins as the shortest exact decimal: `200000000` gives `"0.2"`."""
-    sign = "-" if nano < 0 else ""
-    whole, rest = divmod(abs(nano), NANO_PER_COIN)
-    fraction = f"{rest:0{_DECIMALS}d}".rstrip("0")
-    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
+    return int(match[1]) * NANO_PER_COIN + int(fraction.ljust(DECIMALS, "0"))

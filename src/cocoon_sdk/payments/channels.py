@@ -103,6 +103,9 @@ async def open_channel(
     )
     terms = ChannelTerms(key.public_key, provider_key, close_delay, salt)
     address = channel_address(terms, wallet.address, payout)
+    init = state_init(terms, wallet.address, payout)
+    message = OutMessage(to=address, value=deposit, body=deposit_body(), state_init=init)
+    await wallet.check_funds(chain, [message])  # before the ledger knows of a channel
     now = await chain.time()
     state = ChannelState(
         id=0, network=chain.network, address=address, epoch=0, provider_key=provider_key,
@@ -111,12 +114,6 @@ async def open_channel(
         redeemed=0, close_at=0, seen_at=now, signed=0, spent=0, seq=0,
     )  # fmt: skip
     state = replace(state, id=await database.run(lambda c: ledger.add_channel(c, state)))
-    message = OutMessage(
-        to=address,
-        value=deposit,
-        body=deposit_body(),
-        state_init=state_init(terms, wallet.address, payout),
-    )
     try:
         await wallet.send(chain, [message])
     except (ConfigError, PaymentError, TransactionFailedError):  # certainly not opened

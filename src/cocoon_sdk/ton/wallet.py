@@ -18,7 +18,6 @@ from cocoon_sdk.errors import (
     ChainUnavailableError,
     CocoonError,
     ConfigError,
-    InsufficientFundsError,
     TransactionFailedError,
 )
 from cocoon_sdk.keys import Signer
@@ -27,6 +26,7 @@ from cocoon_sdk.ton.cells import Builder, Cell, cell_from_boc, cell_to_boc
 from cocoon_sdk.ton.chain import AccountState, ChainClient, TransactionInfo
 from cocoon_sdk.ton.fees import estimate
 from cocoon_sdk.ton.message import external_message, internal_message, normalised_hash, state_init
+from cocoon_sdk.ton.shortage import too_little
 from cocoon_sdk.ton.wallet_code import WALLET_CODE_HASH, wallet_code
 
 MAX_MESSAGES = 255
@@ -106,6 +106,15 @@ class Wallet:
         """The number that the next message must carry, 0 before the wallet is deployed."""
         return self._seqno_of(await self._account(chain))
 
+    async def check_funds(self, chain: ChainClient, messages: Sequence[OutMessage]) -> AccountState:
+        """The wallet's account; raises InsufficientFundsError where it cannot pay for these messages."""
+        state = await self._account(chain)
+        needed = estimate(message.cell() for message in messages)
+        needed += sum(m.value for m in messages if not m.mode & _CARRY_BALANCE)
+        if state.balance < needed:
+            raise too_little(self.address, self.network, holds=state.balance, needed=needed)
+        return state
+
     def build_transfer(
         self, messages: Sequence[OutMessage], seqno: int, valid_until: int, *, deploy: bool
     ) -> bytes:
@@ -162,8 +171,7 @@ class Wallet:
         if chain.network != self.network:
             raise ConfigError(f"a wallet of network {self.network} cannot send on {chain.network}")
         async with self._lock:
-            state = await self._account(chain)
-            self._check_funds(state, messages)
+            state = await self.check_funds(chain, messages)
             seqno = self._seqno_of(state)
             valid_until = state.block_time + LIFETIME
             boc = self.build_transfer(messages, seqno, valid_until, deploy=state.status != "active")
@@ -237,13 +245,3 @@ class Wallet:
         if not allowed or found_id != self._id or reader.load_bytes(32) != self._key.public_key:
             raise ChainDataError(f"the wallet {self.address} does not obey this key")
         return seqno
-
-    def _check_funds(self, state: AccountState, messages: Sequence[OutMessage]) -> None:
-        needed = estimate(message.cell() for message in messages)
-        needed += sum(m.value for m in messages if not m.mode & _CARRY_BALANCE)
-        if state.balance < needed:
-            raise InsufficientFundsError(
-                f"the wallet {self.address.friendly(bounceable=False)} holds {state.balance} nano, "
-                f"but values and fees need {needed}; send it {needed - state.balance} nano more",
-                needed=needed,
-            )

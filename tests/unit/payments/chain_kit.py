@@ -67,7 +67,12 @@ class FakeWallet:
         self.chain, self.database = chain, database
         self.sent: list[Op] = []
         self.fails: Exception | None = None
+        self.lacks: Exception | None = None
         self.known_before: list[ChannelState] = []
+
+    async def check_funds(self, chain: FakeChain, messages: list[OutMessage]) -> None:
+        if self.lacks is not None:
+            raise self.lacks
 
     async def send(self, chain: FakeChain, messages: list[OutMessage]) -> None:
         (message,) = messages

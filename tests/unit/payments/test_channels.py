@@ -123,6 +123,13 @@ async def test_an_opening_that_failed_is_closed(chain, wallet, database, error: 
     assert state.status is ChannelStatus.CLOSED
 
 
+async def test_an_opening_that_cannot_be_paid_leaves_no_trace(chain, wallet, database):
+    wallet.lacks = InsufficientFundsError("no")
+    with pytest.raises(InsufficientFundsError):
+        await open_one(chain, wallet, database)
+    assert (wallet.sent, await channels.list_channels(database)) == ([], [])
+
+
 async def test_an_opening_of_unknown_outcome_is_found_later_or_expires(chain, wallet, database):
     wallet.fails, chain.data = ChainUnavailableError("?"), None
     with pytest.raises(ChainUnavailableError):

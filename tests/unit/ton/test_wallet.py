@@ -21,6 +21,7 @@ from cocoon_sdk.ton.cells import Builder, cell_from_boc, cell_to_boc
 from cocoon_sdk.ton.chain import DEVNET_NETWORK, MAINNET, TESTNET, AccountState, TransactionInfo
 from cocoon_sdk.ton.fees import estimate, tree_size
 from cocoon_sdk.ton.message import normalised_hash, split_external, state_init
+from cocoon_sdk.ton.shortage import too_little
 from cocoon_sdk.ton.wallet import (
     LIFETIME,
     OutMessage,
@@ -311,7 +312,7 @@ async def test_funds_are_checked_before_anything_is_sent(wallet):
     messages = [OutMessage(TO, 300), OutMessage(TO, 400)]
     needed = 700 + estimate(message.cell() for message in messages)
     chain = FakeChain(wallet, balance=needed - 1, seqno=0)
-    with pytest.raises(InsufficientFundsError, match="1 nano more") as caught:
+    with pytest.raises(InsufficientFundsError, match=r"send it 0\.000000001 coins more") as caught:
         await wallet.send(chain, messages)
     assert caught.value.needed == needed
     assert not chain.sent
@@ -374,3 +375,14 @@ async def test_wrong_network_is_refused(wallet):
     chain.network = MAINNET
     with pytest.raises(ConfigError, match="network"):
         await wallet.send(chain, [OutMessage(TO, 5)])
+
+
+@pytest.mark.parametrize(
+    ("network", "advice"), [(MAINNET, "coins more"), (DEVNET_NETWORK, "cocoon devnet fund {} 2")]
+)
+def test_a_lack_of_coins_says_what_to_do(network: int, advice: str):
+    said = str(too_little(TO, network, holds=500_000_000, needed=1_600_000_000))
+    name = TO.friendly(bounceable=False, testnet=network != MAINNET)
+    assert "holds 0.5 coins" in said
+    assert "need 1.6; send it 1.1 coins more" in said
+    assert said.endswith(advice.format(name))
