@@ -20,17 +20,17 @@ FIELDS = {
 
 
 def run_demo(home: Path) -> dict[str, object]:
-    """The last line of a cold demo, parsed."""
+    """What a cold demo says on standard output, parsed: one line, so that `| jq` works."""
     environment = {**os.environ, "COCOON_HOME": str(home)}
     environment.pop("COCOON_CACHE", None)
     done = subprocess.run(
-        ["make", "demo", "ARGS=--json"],
+        ["make", "--no-print-directory", "demo", "ARGS=--json"],
         cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False,
     )  # fmt: skip
     print(done.stdout)
     if done.returncode != 0:
         raise SystemExit(f"make demo failed with status {done.returncode}")
-    result: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
+    result: dict[str, object] = json.loads(done.stdout)
     return result
 
 

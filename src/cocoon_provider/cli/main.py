@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import logging
 import sys
 import time
@@ -15,7 +16,6 @@ from msgspec.structs import replace
 
 from cocoon_provider.config import Config, check_config
 from cocoon_provider.operations.home import Home
-from cocoon_sdk import __version__
 from cocoon_sdk.cli.output import (
     EXIT_INTERRUPTED,
     print_json,
@@ -48,7 +48,7 @@ BackendOption = Annotated[str | None, typer.Option("--backend", help="onnx or ec
 
 def _show_version(value: bool) -> None:
     if value:
-        typer.echo(f"cocoon-provider {__version__}")
+        typer.echo(f"cocoon-provider {importlib.metadata.version('cocoon-sdk')}")
         raise typer.Exit
 
 

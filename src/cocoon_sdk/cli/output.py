@@ -46,8 +46,10 @@ def print_json(value: object) -> None:
     sys.stdout.flush()
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output; control characters in cells are escaped.
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, stderr: bool = False
+) -> None:
+    """A table on standard output, or standard error; control characters in cells are escaped.
 
     A cell is never broken in two, so that what it holds can be copied: a table that is wider than the
     terminal becomes one block of lines per row, and a pipe or file has no width to keep to.
@@ -58,10 +60,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(escape(column), no_wrap=True)
     for row in texts:
         table.add_row(*map(escape, row))
-    console = Console()
+    console = Console(stderr=stderr)
     needed = console.measure(table, options=console.options.update(max_width=WIDEST)).maximum
     if not console.is_terminal:
-        console = Console(width=needed)
+        console = Console(stderr=stderr, width=needed)
     console.print(title, style="italic", markup=False, highlight=False, soft_wrap=True)
     if needed <= console.width:
         console.print(table)

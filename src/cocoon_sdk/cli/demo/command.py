@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from cocoon_sdk.cli.demo.report import DemoResult, as_json, print_result
-from cocoon_sdk.cli.demo.scene import Scene
+from cocoon_sdk.cli.demo.scene import Scene, program
 from cocoon_sdk.cli.output import escape_controls, print_json, run_async, tell
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.settings import state_dir
@@ -36,7 +37,12 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
     ] = False,
-    as_json_line: Annotated[bool, typer.Option("--json", help="End with one JSON line.")] = False,
+    as_json_line: Annotated[
+        bool,
+        typer.Option(
+            "--json", help="One JSON line on standard output; all else on standard error."
+        ),
+    ] = False,
 ) -> None:
     """Pull a model, start a devnet and a provider, buy one answer, redeem its voucher on chain."""
     root = state_dir() / "demo"
@@ -50,12 +56,18 @@ def demo(
         if keep:
             _stay(scene)
         else:
-            tell("\nNext: `cocoon demo --keep` leaves all of it running for you to use.")
+            tell(f"\nNext: `{_again()}` leaves all of it running for you to use.")
     finally:
         try:
             scene.close()
         finally:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _again() -> str:
+    """The command that was typed, with --keep."""
+    by_make = "MAKELEVEL" in os.environ
+    return "make demo ARGS=--keep" if by_make else f"{program()} demo --keep"
 
 
 def _unwind_on_signals() -> None:
@@ -107,7 +119,7 @@ class _Visit:
         await scene.open_channel(_say)
         _say(f"asking: {self._prompt}")
         async with scene.client(self._on_event) as client:
-            completion = await self._ask(client)
+            completion = await self._ask(client, sys.stderr if as_json_line else sys.stdout)
         provider_before = (await scene.balances()).provider
         _say("the provider redeems its voucher")
         redeemed = await asyncio.to_thread(scene.redeem)
@@ -122,12 +134,12 @@ class _Visit:
             receipt_verified=await scene.receipt_is_stored(completion.receipt.raw),
             registry_verified=await scene.registry_verifies(),
         )
-        print_result(result, before, after)
+        print_result(result, before, after, stderr=as_json_line)
         if as_json_line:
             print_json(as_json(result))
 
-    async def _ask(self, client: AsyncCocoon) -> ChatCompletion:
-        sys.stdout.write("\n")
+    async def _ask(self, client: AsyncCocoon, screen: TextIO) -> ChatCompletion:
+        screen.write("\n")
         async with client.chat.completions.stream(
             model=self._scene.model,
             messages=[{"role": "user", "content": self._prompt}],
@@ -136,9 +148,9 @@ class _Visit:
             seed=1,
         ) as stream:
             async for text in stream.text_stream:
-                sys.stdout.write(escape_controls(text))
-                sys.stdout.flush()
-            sys.stdout.write("\n\n")
+                screen.write(escape_controls(text))
+                screen.flush()
+            screen.write("\n\n")
             return await stream.get_final_completion()
 
     def _on_event(self, event: Event) -> None:

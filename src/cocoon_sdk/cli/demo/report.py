@@ -49,8 +49,10 @@ def as_json(result: DemoResult) -> dict[str, object]:
     return asdict(result)
 
 
-def print_result(result: DemoResult, before: Balances, after: Balances) -> None:
-    """The table that ends the demo."""
+def print_result(
+    result: DemoResult, before: Balances, after: Balances, *, stderr: bool = False
+) -> None:
+    """The tables that end the demo; on standard error where standard output is for a program."""
     print_table(
         "The answer",
         ("what", "value"),
@@ -64,6 +66,7 @@ def print_result(result: DemoResult, before: Balances, after: Balances) -> None:
             ("registry", _checked(result.registry_verified)),
             ("receipt", _checked(result.receipt_verified)),
         ),
+        stderr=stderr,
     )
     rows = [
         (name, format_amount(old), format_amount(new), _signed(new - old))
@@ -74,7 +77,7 @@ def print_result(result: DemoResult, before: Balances, after: Balances) -> None:
             ("kept by the chain (fees)", 0, result.chain_fees_nano),
         )
     ]
-    print_table("The money, in coins", ("where", "before", "after", "change"), rows)
+    print_table("The money, in coins", ("where", "before", "after", "change"), rows, stderr=stderr)
     print_table(
         "The payment",
         ("what", "coins"),
@@ -82,6 +85,7 @@ def print_result(result: DemoResult, before: Balances, after: Balances) -> None:
             ("paid by the client for this answer", format_amount(result.paid_nano)),
             ("redeemed by the provider on chain", format_amount(result.redeemed_nano)),
         ),
+        stderr=stderr,
     )
 
 

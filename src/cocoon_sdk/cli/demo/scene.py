@@ -177,8 +177,8 @@ class Scene:
             f"export COCOON_TRUST={','.join(self._trust)}",
             f"export COCOON_CHAIN={self._chain_url}",
             "export COCOON_ASSURANCE=operator",
-            f"{_program()} chat 'Write a haiku about the sea.'",
-            f"{_program()} wallet show",
+            f"{program()} chat 'Write a haiku about the sea.'",
+            f"{program()} wallet show",
         ]
 
     def close(self) -> None:
@@ -225,7 +225,7 @@ class Scene:
         return f"sqlite:///{self.home / 'client.sqlite'}"
 
 
-def _program() -> str:
+def program() -> str:
     """How to call `cocoon` from here: the script beside this interpreter, relative where that is shorter."""
     script = Path(sys.executable).parent / "cocoon"
     try:

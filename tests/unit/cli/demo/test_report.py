@@ -52,3 +52,13 @@ def test_a_failed_check_shouts(capsys: pytest.CaptureFixture[str], check: str) -
     print_result(replace(RESULT, **{check: False}), BEFORE, AFTER)
     out = capsys.readouterr().out
     assert out.count("NOT VERIFIED") == 1
+
+
+def test_standard_output_is_left_to_the_program_that_reads_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    print_result(RESULT, BEFORE, AFTER, stderr=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    for title in ("The answer", "The money, in coins", "The payment"):
+        assert title in err
