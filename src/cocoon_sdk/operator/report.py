@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import RegistryError
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.operations import load_root, previous
@@ -57,7 +58,7 @@ class FolderReport:
             (
                 entry.id,
                 "-" if entry.seq is None else str(entry.seq),
-                "-" if entry.expires_in is None else f"{entry.expires_in} s",
+                _expiry(entry.expires_in),
                 entry.problem or "none",
             )
             for entry in self.entries
@@ -157,4 +158,12 @@ def describe_snapshot(snapshot: Snapshot, *, now: int) -> dict[str, Any]:
 
 
 def _due(seconds: int) -> str:
-    return f"expires in {seconds} s" if seconds > 0 else f"EXPIRED {-seconds} s ago"
+    if seconds > 0:
+        return f"expires in {format_duration(seconds)}"
+    return f"EXPIRED {format_duration(-seconds)} ago"
+
+
+def _expiry(seconds: int | None) -> str:
+    if seconds is None:
+        return "-"
+    return format_duration(seconds) if seconds > 0 else "EXPIRED"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import ChannelDesyncError, PaymentError
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.channels import refresh, refresh_until
@@ -66,7 +67,7 @@ async def finalize(
     left = state.close_at - await chain.time()
     if left > 0:
         raise PaymentError(
-            f"the close delay of {state.address.raw} runs for {left} s more; "
+            f"the close delay of {state.address.raw} runs for {format_duration(left)} more; "
             "the provider may redeem until then"
         )
     await _send(chain, wallet, state, finalize_body())

@@ -69,7 +69,7 @@ async def test_leaving_alone(chain, wallet, database):
     assert await closing.request_close(**parts, state=state) == state
     with pytest.raises(PaymentError, match="closing"):
         await channel.open_stream(request_id(1), price=PRICE, prompt_bound=1, max_tokens=1)
-    with pytest.raises(PaymentError, match="3600 s more"):
+    with pytest.raises(PaymentError, match="for 1 hour more"):
         await closing.finalize(**parts, state=state)
     state = await closing.cancel_close(**parts, state=state)
     assert state.status is ChannelStatus.OPEN
