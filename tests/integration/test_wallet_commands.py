@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cocoon_sdk.cli.desk import master_key_path
 from cocoon_sdk.cli.wallet import app
-from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.errors import ConfigError, InsufficientFundsError
+from cocoon_sdk.keys import Ed25519Key, save_key
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.registry.descriptor import encode_entry, sign_descriptor
@@ -89,7 +90,7 @@ def test_a_wallet_from_first_to_last(devnet: Devnet):
     closing = cocoon_wallet("close", address[2:12], "--yes")
     assert closing["status"] == "closing"
     assert closing["closing_until"]
-    assert cocoon_wallet("cancel-close", address)["status"] == "open"
+    assert cocoon_wallet("cancel-close", address, "--yes")["status"] == "open"
     cocoon_wallet("close", address, "--yes")
     assert cocoon_wallet("close", address)["status"] == "closing"
     devnet.post("/devnet/clock", {"advance": CLOSE_DELAY}).raise_for_status()
@@ -114,6 +115,8 @@ def test_people_are_asked_before_money_moves():
     assert cocoon_wallet("show")["channels"] == []
     accepted = runner.invoke(app, ["open", provider, "--deposit", "0.2"], input="y\n")
     assert accepted.exit_code == 0
+    assert "Leaving alone takes 1 hour." in accepted.output
+    assert "of the deposit are set aside for rent and fees" in accepted.output
     table = runner.invoke(app, ["show"]).output
     assert "open" in table
     assert provider[:12] in table
@@ -126,3 +129,42 @@ def test_only_a_devnet_gives_coins(monkeypatch: pytest.MonkeyPatch, devnet: Devn
     monkeypatch.delenv("COCOON_CHAIN")
     with pytest.raises(ConfigError, match="COCOON_CHAIN"):
         cocoon_wallet("fund", "1")
+
+
+@pytest.mark.usefixtures("_environment")
+def test_a_second_channel_is_opened_only_on_purpose():
+    cocoon_wallet("fund", "1")
+    opening = ("open", PROVIDER.public_key.hex(), "--deposit", "0.2", "--yes")
+    address = cocoon_wallet(*opening)["address"]
+    with pytest.raises(ConfigError, match=f"already have the channel {address}.*top-up {address}"):
+        cocoon_wallet(*opening)
+    cocoon_wallet("close", address, "--yes")
+    with pytest.raises(ConfigError, match=f"is closing; .*cancel-close {address}"):
+        cocoon_wallet(*opening)
+    other = cocoon_wallet(*opening, "--another")["address"]
+    assert {one["address"] for one in cocoon_wallet("show")["channels"]} == {address, other}
+    with pytest.raises(ConfigError, match=f"2 channels match .*{other}"):
+        cocoon_wallet("close", PROVIDER.public_key.hex(), "--yes")
+
+
+@pytest.mark.usefixtures("_environment")
+def test_a_wallet_that_holds_too_little_opens_nothing():
+    with pytest.raises(InsufficientFundsError, match=r"holds 0 coins.*cocoon devnet fund 0Q.* 1$"):
+        cocoon_wallet("open", PROVIDER.public_key.hex(), "--deposit", "0.2", "--yes")
+    assert cocoon_wallet("show")["channels"] == []
+
+
+@pytest.mark.usefixtures("_environment")
+def test_no_new_voucher_key_is_made_while_a_channel_needs_the_old_one():
+    cocoon_wallet("fund", "1")
+    opening = ("open", PROVIDER.public_key.hex(), "--deposit", "0.2", "--yes", "--another")
+    address = cocoon_wallet(*opening)["address"]
+    key = master_key_path()
+    key.rename(key.with_suffix(".away"))
+    with pytest.raises(ConfigError, match=f"no voucher key at .*{address}"):
+        cocoon_wallet(*opening)
+    assert not key.exists()
+    save_key(Ed25519Key.generate(), key)
+    with pytest.raises(ConfigError, match=f"is not the voucher key .*{address}"):
+        cocoon_wallet(*opening)
+    cocoon_wallet("close", address, "--yes")  # the wallet's key is enough

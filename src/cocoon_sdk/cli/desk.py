@@ -54,8 +54,10 @@ class Desk:
             digits = text.lower().removeprefix("0:")
             found = [one for one, *ids in names if any(name.startswith(digits) for name in ids)]
         if not text or len(found) != 1:
+            names_found = "".join(f" {one.address.raw}" for one in found)
             raise ConfigError(
-                f"{len(found)} channels match {text!r}; name one by its address: cocoon wallet show"
+                f"{len(found)} channels match {text[:80]!r}{':' if found else ''}{names_found}; "
+                "name one by its address: cocoon wallet show"
             )
         return found[0]
 

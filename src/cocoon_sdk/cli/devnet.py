@@ -9,13 +9,16 @@ import typer
 
 from cocoon_sdk.cli.faucet import advance_clock, ask_faucet
 from cocoon_sdk.cli.output import print_json, run_async
+from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.payments.amounts import format_amount, parse_amount
+from cocoon_sdk.payments.amounts import format_coins, parse_amount
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import DEVNET_NETWORK
 
 app = typer.Typer(
-    help="A local TON network on the real transaction executor.", no_args_is_help=True
+    help="A local TON network on the real transaction executor.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 
@@ -56,7 +59,7 @@ def fund(
     """Give coins to an address, for instance a provider's wallet."""
     nano = parse_amount(amount)
     run_async(ask_faucet(chain, Address.parse(address), nano))
-    typer.echo(f"{address} got {format_amount(nano)} coins")
+    typer.echo(f"{address} got {format_coins(nano)}")
 
 
 @app.command()
@@ -65,4 +68,4 @@ def advance(
 ) -> None:
     """Move the clock forward, for instance past a channel's close delay."""
     run_async(advance_clock(chain, seconds))
-    typer.echo(f"the devnet's clock is {seconds} s further")
+    typer.echo(f"the devnet's clock is {format_duration(seconds)} further")

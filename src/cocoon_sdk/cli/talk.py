@@ -8,7 +8,7 @@ import sys
 from cocoon_sdk.cli.output import escape_controls, print_json, tell
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import CocoonError
-from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.amounts import format_coins
 from cocoon_sdk.resources.params import Message
 from cocoon_sdk.streaming import AsyncChatStream
 from cocoon_sdk.types.chat import ChatCompletion
@@ -59,11 +59,9 @@ class Talk:
             except asyncio.CancelledError:
                 _tell_stopped(stream)
             except CocoonError:
-                if said:
-                    cost = format_amount(stream.charged_nano)
-                    tell(
-                        f"the answer was cut off; what arrived cost {cost} coins. Ask again, or go on."
-                    )
+                if said or stream.charged_nano:
+                    cost = format_coins(stream.charged_nano)
+                    tell(f"cut off; what arrived cost {cost}. Asking again costs anew")
                 raise
         if finished:
             self._tell_cost(stream.completion())
@@ -85,8 +83,8 @@ class Talk:
 
 def _tell_stopped(stream: AsyncChatStream) -> None:
     # The provider may have been a few tokens ahead, which its receipt then counts.
-    cost = format_amount(stream.charged_nano)
-    tell(f"stopped; what arrived cost about {cost} coins, nothing more is paid", style="yellow")
+    cost = format_coins(stream.charged_nano)
+    tell(f"stopped; what arrived cost about {cost}, nothing more is paid", style="yellow")
 
 
 async def _print_text(stream: AsyncChatStream, said: list[str]) -> None:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.desk import Desk, master_key_path, open_desk
+from cocoon_sdk.cli.desk import open_desk
 from cocoon_sdk.cli.faucet import ask_faucet
 from cocoon_sdk.cli.output import run_async
 from cocoon_sdk.cli.wallet_report import confirm, say, say_channel, show_wallet
+from cocoon_sdk.cli.wallet_steps import (
+    current_channels,
+    leave,
+    require_no_channel,
+    voucher_master,
+)
+from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import load_or_create_key
 from cocoon_sdk.payments import channels, closing
-from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
-from cocoon_sdk.payments.amounts import format_amount, parse_amount
+from cocoon_sdk.payments.accounting import ChannelStatus
+from cocoon_sdk.payments.amounts import format_coins, parse_amount
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.contract.channel import CODE_HASH
 
-app = typer.Typer(help="Wallet, balances and payment channels.", no_args_is_help=True)
-
-POLL_SECONDS = 2.0
-LOOK_AGAIN = 30 * 86_400  # seconds for which `show` checks that a closed channel is really gone
+app = typer.Typer(
+    help="Wallet, balances and payment channels.", no_args_is_help=True, add_completion=False
+)
 
 ChainOption = Annotated[str | None, typer.Option(help="URL of a toncenter API. [COCOON_CHAIN]")]
 NetworkOption = Annotated[
@@ -51,7 +55,7 @@ def show(
 
     async def main() -> None:
         async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
-            found = [await _refreshed(desk, state) for state in await desk.channels()]
+            found = await current_channels(desk)
             balance = (await desk.chain.get_account(desk.wallet.address)).balance
             show_wallet(desk, balance, found, as_json=as_json)
 
@@ -76,7 +80,7 @@ def fund(
             balance = (await desk.chain.get_account(desk.wallet.address)).balance
             say(
                 {"address": desk.wallet.address.raw, "balance_nano": balance},
-                f"the wallet holds {format_amount(balance)} coins",
+                f"the wallet holds {format_coins(balance)}",
                 as_json=as_json,
             )
 
@@ -92,6 +96,9 @@ def open_command(
     close_delay: Annotated[
         int | None, typer.Option(help="Seconds you wait when leaving alone; default: the least.")
     ] = None,
+    another: Annotated[
+        bool, typer.Option("--another", help="Even if there is a channel with it already.")
+    ] = False,
     chain: ChainOption = None,
     network: NetworkOption = None,
     registry: RegistryOption = None,
@@ -110,14 +117,17 @@ def open_command(
                     f"this provider takes channels of the contract {descriptor.code_hash}, "
                     f"this version opens {CODE_HASH.hex()}; install the version that it asks for"
                 )
+            if not another:
+                await require_no_channel(desk, descriptor.public_key)
+            master = await voucher_master(desk)
             delay = descriptor.close_delay if close_delay is None else close_delay
             if delay < descriptor.close_delay:
                 raise ConfigError(
                     f"this provider accepts a close delay of {descriptor.close_delay} s or more, not {delay}"
                 )
             confirm(
-                f"Lock {format_amount(nano)} coins in a channel with {descriptor.id[:16]}…? "
-                f"Leaving alone takes {delay} s.",
+                f"Lock {format_coins(nano)} in a channel with {descriptor.id[:16]}…? "
+                f"Leaving alone takes {format_duration(delay)}.",
                 yes=yes,
                 as_json=as_json,
             )
@@ -125,14 +135,14 @@ def open_command(
                 chain=desk.chain,
                 wallet=desk.wallet,
                 database=desk.database,
-                master=load_or_create_key(master_key_path()),
+                master=master,
                 provider_key=descriptor.public_key,
                 payout=Address.parse(descriptor.payout),
                 close_delay=delay,
                 deposit=nano,
                 min_deposit=descriptor.min_deposit,
             )
-            say_channel(channel.state, as_json=as_json)
+            say_channel(channel.state, as_json=as_json, opened=True)
 
     run_async(main())
 
@@ -154,7 +164,7 @@ def top_up(
     async def main() -> None:
         async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
             state = await desk.channel(channel)
-            question = f"Add {format_amount(nano)} coins to {state.address.raw}?"
+            question = f"Add {format_coins(nano)} to {state.address.raw}?"
             confirm(question, yes=yes, as_json=as_json)
             state = await channels.top_up(
                 chain=desk.chain,
@@ -186,12 +196,12 @@ def close(
             state = await channels.refresh(desk.chain, desk.database, await desk.channel(channel))
             if state.status is ChannelStatus.OPEN:
                 confirm(
-                    f"Close {state.address.raw}? {format_amount(state.refundable)} coins or more come "
-                    f"back after {state.close_delay} s.",
+                    f"Close {state.address.raw}? {format_coins(state.refundable)} or more come "
+                    f"back after {format_duration(state.close_delay)}.",
                     yes=yes,
                     as_json=as_json,
                 )
-            say_channel(await _close(desk, state, wait=wait), as_json=as_json)
+            say_channel(await leave(desk, state, wait=wait), as_json=as_json)
 
     run_async(main())
 
@@ -203,40 +213,18 @@ def cancel_close(
     network: NetworkOption = None,
     registry: RegistryOption = None,
     trust: TrustOption = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Take back a close whose delay is running: the channel can be used again."""
 
     async def main() -> None:
         async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+            state = await desk.channel(channel)
+            confirm(f"Take back the close of {state.address.raw}?", yes=yes, as_json=as_json)
             state = await closing.cancel_close(
-                chain=desk.chain,
-                wallet=desk.wallet,
-                database=desk.database,
-                state=await desk.channel(channel),
+                chain=desk.chain, wallet=desk.wallet, database=desk.database, state=state
             )
             say_channel(state, as_json=as_json)
 
     run_async(main())
-
-
-async def _refreshed(desk: Desk, state: ChannelState) -> ChannelState:
-    if state.status is ChannelStatus.CLOSED:
-        closed_for = await desk.chain.time() - state.seen_at
-        if closed_for > LOOK_AGAIN:
-            return state
-    return await channels.refresh(desk.chain, desk.database, state)
-
-
-async def _close(desk: Desk, state: ChannelState, *, wait: bool) -> ChannelState:
-    parts: dict[str, Any] = {
-        "chain": desk.chain,
-        "wallet": desk.wallet,
-        "database": desk.database,
-    }
-    state = await closing.request_close(state=state, **parts)
-    while state.close_at > await desk.chain.time():
-        if not wait:
-            return state
-        await asyncio.sleep(POLL_SECONDS)
-    return await closing.finalize(state=state, **parts)

@@ -19,7 +19,7 @@ from cocoon_sdk.cli.output import (
 )
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
-from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.amounts import format_amount, format_coins
 from cocoon_sdk.ton.chain import MAINNET
 
 
@@ -88,7 +88,7 @@ def show_wallet(desk: Desk, balance: int, found: list[ChannelState], *, as_json:
     friendly = address.friendly(bounceable=False, testnet=desk.chain.network != MAINNET)
     print_table(
         f"Wallet on network {desk.chain.network}",
-        ["address", "balance"],
+        ["address", "coins"],
         [[friendly, format_amount(balance)]],
     )
     for described in map(describe_channel, found):
@@ -101,21 +101,21 @@ def _print_channel(described: dict[str, Any]) -> None:
         status = f"{status} until {described['closing_until']}"
     amounts = ("deposit", "signed", "spent", "redeemed", "refundable")
     print_table(
-        f"Channel {described['address'][:14]}… with provider {described['provider'][:12]}…",
+        f"Channel {described['address'][:14]}… with provider {described['provider'][:12]}…: {status}",
         ["", "coins"],
-        [
-            ("status", status),
-            *((name, format_amount(described[f"{name}_nano"])) for name in amounts),
-        ],
+        [(name, format_amount(described[f"{name}_nano"])) for name in amounts],
     )
 
 
-def say_channel(state: ChannelState, *, as_json: bool) -> None:
-    """One channel after a command changed it."""
+def say_channel(state: ChannelState, *, as_json: bool, opened: bool = False) -> None:
+    """One channel after a command changed it; where it was just opened, also what became of the deposit."""
     described = describe_channel(state)
     text = f"channel {state.address.raw} is {state.status}"
     if state.status is ChannelStatus.OPEN:
-        text += f"; {format_amount(state.available)} coins can be spent"
+        text += f"; {format_coins(state.available)} can be spent"
+        if opened:
+            kept = format_coins(state.deposit - state.available)
+            text += f", {kept} of the deposit are set aside for rent and fees"
     elif described["closing_until"]:
         text += f" until {described['closing_until']}; run the same command again after that"
     say(described, text, as_json=as_json)

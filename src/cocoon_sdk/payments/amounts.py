@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.ton.coins import DECIMALS, NANO_PER_COIN, format_amount
+from cocoon_sdk.ton.coins import DECIMALS, NANO_PER_COIN, format_amount, format_coins
 
-__all__ = ["MAX_NANO", "NANO_PER_COIN", "format_amount", "parse_amount"]
+__all__ = ["MAX_NANO", "NANO_PER_COIN", "format_amount", "format_coins", "parse_amount"]
 
 MAX_NANO = 2**63 - 1
 _COINS = re.compile(r"([0-9]{1,19})(?:\.([0-9]+))?")

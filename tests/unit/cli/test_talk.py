@@ -161,8 +161,8 @@ async def answer():
     except asyncio.CancelledError:
         return "stopped"
 with BackgroundLoop() as loop:
-    print(loop.run(answer()), flush=True)
     try:
+        print(loop.run(answer()), flush=True)
         input()
     except KeyboardInterrupt:
         print("left", flush=True)

@@ -22,7 +22,7 @@ from cocoon_sdk.settings import state_dir
 from cocoon_sdk.types.chat import ChatCompletion
 from cocoon_sdk.types.events import Event, FirstToken, ReceiptStored, SessionReady
 
-app = typer.Typer(help="Run the whole system once, on real input.")
+app = typer.Typer(help="Run the whole system once, on real input.", add_completion=False)
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 DEFAULT_PROMPT = "Explain in two short sentences why the sky is blue."
