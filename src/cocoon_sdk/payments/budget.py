@@ -226,10 +226,11 @@ def _settle_stale(connection: Connection, now: int) -> None:
 
 def _exceeded(scope: str, account: str, limit: int, spent: int, needed: int) -> BudgetExceededError:
     whose = f" of {account}" if account else ""
+    wait = f", wait for the next {scope}" if scope in {"hour", "day"} else ""
     return BudgetExceededError(
         f"the {scope} budget{whose} allows {format_amount(limit)} coins, {format_amount(spent)} are "
-        f"spent or reserved, and this request may cost {format_amount(needed)}; raise the budget, "
-        "ask for fewer tokens, or wait for the next window",
+        f"spent or reserved, and this request may cost {format_amount(needed)}; raise the budget"
+        f"{wait} or ask for fewer tokens",
         scope=scope,
         limit=limit,
         spent=spent,
