@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -107,6 +108,7 @@ def fail(message: str, *, code: str = "error", as_json: bool = False) -> NoRetur
 
 def run_app(app: Callable[[], Any], *, as_json: bool) -> None:
     """Run a command line; errors of this package become one line, Ctrl-C exits quietly."""
+    _reopen_standard_streams()
     try:
         app()
     except CocoonError as error:
@@ -122,3 +124,13 @@ def run_app(app: Callable[[], Any], *, as_json: bool) -> None:
         )
     except KeyboardInterrupt:
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+def _reopen_standard_streams() -> None:
+    """Streams that the caller closed (`<&-`, `>&-`) read nothing and take anything, as from the null device.
+
+    Opening them also keeps their numbers from the files and sockets that are opened later.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - stays open

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.payments.amounts import format_amount, parse_amount
+from cocoon_sdk.payments.amounts import format_amount, format_coins, parse_amount
 from cocoon_sdk.payments.meter import Price, highest_cost
 from cocoon_sdk.registry.model import Descriptor, ModelOffer
 
 Assurance = Literal["operator", "attested"]
 HUNDREDTH = 10_000_000
+TOP_UP_GAS = HUNDREDTH // 2  # what adding coins uses up, generously
 DEPOSIT_OVERHEAD = 5 * HUNDREDTH  # rent, cushion and the opening message, generously
 PRICE_PARTS = ("prompt", "cached", "completion")
 # What is signed ahead can be lost, so a provider may not choose its window freely.
@@ -194,10 +195,13 @@ def _payment_rejection(
             return unusable[candidate.provider]
         deposit = format_amount(_deposit_hint(candidate))
         return f"no channel: cocoon wallet open {candidate.provider} --deposit {deposit}"
-    if funds[candidate.provider] < candidate.highest:
+    lacking = candidate.highest - funds[candidate.provider]
+    if lacking > 0:
+        more = format_amount(_hundredths(lacking + TOP_UP_GAS))
         return (
-            f"the channel has {format_amount(funds[candidate.provider])} left, the request may cost "
-            f"{format_amount(candidate.highest)}: top up, or lower max_tokens"
+            f"the channel has {format_coins(funds[candidate.provider])} left, the request may cost "
+            f"{format_coins(candidate.highest)}: cocoon wallet top-up {candidate.provider[:16]} {more}, "
+            "or lower max_tokens"
         )
     return None
 
@@ -213,4 +217,9 @@ def _ordered(candidates: list[Candidate], routing: Routing) -> list[Candidate]:
 def _deposit_hint(candidate: Candidate) -> int:
     """Enough for the provider's minimum, this request, rent and opening; in hundredths of a coin."""
     least = candidate.descriptor.min_deposit + candidate.highest + DEPOSIT_OVERHEAD
-    return -(-least // HUNDREDTH) * HUNDREDTH
+    return _hundredths(least)
+
+
+def _hundredths(nano: int) -> int:
+    """The next full hundredth of a coin."""
+    return -(-nano // HUNDREDTH) * HUNDREDTH

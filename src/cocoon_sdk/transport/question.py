@@ -22,7 +22,7 @@ from cocoon_sdk.errors import (
     StoreError,
 )
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
-from cocoon_sdk.payments.amounts import format_amount
+from cocoon_sdk.payments.amounts import format_coins
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -139,7 +139,7 @@ def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonEr
     reasons = "; ".join(f"{name[:12]}… {why}" for name, why in sorted(ranking.rejections.items()))
     if ranking.shortfall is not None:
         return InsufficientFundsError(
-            f"no open channel holds the {format_amount(ranking.shortfall)} that this request may "
+            f"no open channel holds the {format_coins(ranking.shortfall)} that this request may "
             f"cost: {reasons}",
             needed=ranking.shortfall,
         )

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import pytest
 from rich.console import Console
@@ -106,3 +108,29 @@ def test_a_missing_package_is_answered_with_its_extra(capsys: pytest.CaptureFixt
 
     with pytest.raises(ModuleNotFoundError):
         run_app(broken, as_json=False)
+
+
+CLOSED = """
+import sys
+from cocoon_sdk.cli.output import print_json, run_app, tell
+def command():
+    assert sys.stdin.readline() == ""
+    print_json({})
+    tell("told")
+run_app(command, as_json=False)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes streams with a shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams_are_as_the_null_device(closed: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f'"$0" -c "$1" {closed}', sys.executable, CLOSED],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ("" if "2>" in closed else "told\n")
