@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import Ed25519Key, load_or_create_key
+from cocoon_sdk.keys import Ed25519Key, load_key
 from cocoon_sdk.payments.budget import Budget, BudgetLedger
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
 from cocoon_sdk.registry.fetch import RegistryClient
@@ -54,8 +54,9 @@ class AsyncCocoon:
         trust_threshold: How many of `trust` must have signed the root; default: a strict majority.
         assurance: `"operator"` accepts that a GPU owner can read prompts; `"attested"` demands
             attestation. There is no default. Environment: COCOON_ASSURANCE.
-        voucher_key: File of the master key from which voucher keys are derived, made on first use; None
-            for free providers only. Environment: COCOON_VOUCHER_KEY; default: under the state folder.
+        voucher_key: File of the master key from which voucher keys are derived, made by
+            `cocoon wallet open`; None for free providers only. Environment:
+            COCOON_VOUCHER_KEY; default: under the state folder.
         budget: Spending limits.
         routing: How to choose among providers.
         timeouts: Seconds for connect, first_token, idle, total.
@@ -203,4 +204,5 @@ def _master_key(given: str | Path | _Unset | None) -> Callable[[], Ed25519Key | 
         path = Path(named).expanduser() if named else state_dir() / "voucher.key"
     else:
         path = Path(given).expanduser()
-    return lambda: load_or_create_key(path)
+    # `cocoon wallet open` makes it; a new key could not sign for any channel.
+    return lambda: load_key(path) if path.exists() else None

@@ -67,7 +67,7 @@ class Core:
         self.pool = Pool(padding=padding)
         self.bundles = Bundles()
         self.quarantined: dict[str, str] = {}
-        self.unopened: Mapping[str, ChannelState] = {}  # opening or closing, by provider id (hex)
+        self.unopened: Mapping[str, ChannelState] = {}  # no use now, by provider id (hex)
         self.salt = secrets.token_bytes(16)
         self._make_database = database
         self._make_master = master
@@ -140,11 +140,9 @@ class Core:
 
     async def _load(self, database: Database) -> dict[str, PaymentChannel]:
         master = await asyncio.to_thread(self._make_master)
-        if master is None:
-            return {}
         known = self._channels or {}
         channels: dict[str, PaymentChannel] = {}
-        for found in await load_channels(database, master):
+        for found in [] if master is None else await load_channels(database, master):
             name = found.provider_key.hex()
             # The object that running requests use stays the one that is asked for their accounts.
             old, channel = known.get(name), found
@@ -157,7 +155,7 @@ class Core:
         self.unopened = {
             state.provider_key.hex(): state
             for state in await list_channels(database)
-            if state.status in {ChannelStatus.OPENING, ChannelStatus.CLOSING}
+            if state.status is not ChannelStatus.CLOSED
         }
         return channels
 

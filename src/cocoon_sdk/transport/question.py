@@ -89,7 +89,7 @@ def rank_providers(
     """Who may answer, best first. A descriptor that fails its own checks is a rejection like any other.
 
     `funds` and `unopened` are of the client's channels, by provider id: what the open ones can still
-    sign for, and those that are opening or closing.
+    sign for, and those that are opening, closing, or without their key.
     """
     now = int(time.time())
     descriptors: list[Descriptor] = []
@@ -119,6 +119,11 @@ def rank_providers(
 
 def _why_unopened(state: ChannelState) -> str:
     address = state.address.raw
+    if state.status is ChannelStatus.OPEN:
+        return (
+            f"the voucher key of your channel {address} is missing; restore its file, or set "
+            f"COCOON_VOUCHER_KEY to it (`cocoon wallet close {address}` works without it)"
+        )
     if state.status is not ChannelStatus.CLOSING:
         return f"your channel {address} is {state.status}; look again with: cocoon wallet show"
     until = dt.datetime.fromtimestamp(state.close_at, dt.UTC).isoformat()

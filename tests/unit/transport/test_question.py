@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cocoon_sdk.errors import NoProviderError
+from cocoon_sdk.keys import Ed25519Key, save_key
 from cocoon_sdk.payments import ledger
 from cocoon_sdk.payments.accounting import ChannelStatus
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
@@ -43,4 +44,21 @@ async def test_a_closing_channel_is_named_with_the_way_back(tmp_path: Path) -> N
             with pytest.raises(NoProviderError, match="no channel: cocoon wallet open"):
                 await client.chat.completions.create(**ask())
             await turn(customer, ChannelStatus.OPEN, 0)
+            assert (await client.chat.completions.create(**ask())).text
+
+
+async def test_a_lost_voucher_key_is_named_and_not_replaced(tmp_path: Path) -> None:
+    async with StubProvider().listening() as stub:
+        customer = make_customer(tmp_path, (stub, stub.descriptor()))
+        address = (await customer.channel()).address.raw
+        key = tmp_path / "voucher.key"
+        key.rename(tmp_path / "away.key")
+        async with customer.client() as client:
+            with pytest.raises(NoProviderError, match=f"voucher key of your channel {address}"):
+                await client.chat.completions.create(**ask())
+            assert not key.exists()
+            save_key(Ed25519Key.generate(), key)  # another one
+            with pytest.raises(NoProviderError, match=f"voucher key of your channel {address}"):
+                await client.chat.completions.create(**ask())
+            (tmp_path / "away.key").replace(key)
             assert (await client.chat.completions.create(**ask())).text
