@@ -42,7 +42,7 @@ CASES = {
     ),
     "insufficient funds": Case(
         errors.InsufficientFundsError,
-        "top up",
+        "cocoon wallet top-up [0-9a-f]{16} 5",
         asks={"max_tokens": 60_000},
         options=("--max-tokens", "60000"),
     ),
