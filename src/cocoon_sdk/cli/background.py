@@ -56,13 +56,17 @@ class BackgroundLoop:
             tasks[0].add_done_callback(lambda task: _hand_over(task, ended))
 
         def stop() -> None:
-            tasks[0].cancel()
+            if tasks:
+                tasks[0].cancel()
+            else:  # Ctrl-C came before `begin` was handed over
+                coroutine.close()
+                ended.set_exception(KeyboardInterrupt())
 
-        self._loop.call_soon_threadsafe(begin)
         try:
+            self._loop.call_soon_threadsafe(begin)
             _await(ended)
         except KeyboardInterrupt:
-            self._loop.call_soon_threadsafe(stop)  # after `begin`, always
+            self._loop.call_soon_threadsafe(stop)
             _await(ended)
         return ended.result()
 
