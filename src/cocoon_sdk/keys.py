@@ -7,6 +7,7 @@ made for one purpose cannot be presented for another (wire.md, "Properties").
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -97,8 +98,13 @@ def verify_signature(public_key: bytes, message: bytes, signature: bytes) -> boo
     return True
 
 
+@functools.lru_cache(maxsize=4096)
 def is_valid_public_key(public_key: bytes) -> bool:
-    """Whether this is a canonical point of the prime-order group."""
+    """Whether this is a canonical point of the prime-order group.
+
+    That costs nearly as much as a signature does, so the answers for the last few thousand keys are
+    kept: providers see the same customer with each voucher, clients the same provider each time.
+    """
     return len(public_key) == PUBLIC_KEY_BYTES and bool(
         crypto_core_ed25519_is_valid_point(public_key)
     )

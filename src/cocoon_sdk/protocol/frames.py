@@ -61,8 +61,9 @@ _MAX_BODY: Mapping[FrameType, int] = {
 }
 
 
+_LIMITS: Mapping[FrameType, int] = {kind: _MAX_BODY.get(kind, _MAX_SMALL) for kind in FrameType}
+
+
 def body_limits(max_request: int) -> Mapping[FrameType, int]:
     """The largest body of each frame type, in bytes over all its records."""
-    limits = {kind: _MAX_BODY.get(kind, _MAX_SMALL) for kind in FrameType}
-    limits[F.REQUEST] = max_request
-    return limits
+    return {**_LIMITS, F.REQUEST: max_request}
