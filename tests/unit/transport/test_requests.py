@@ -197,8 +197,9 @@ async def test_nothing_is_left_behind(tmp_path: Path) -> None:
     [
         (silent, Timeouts(first_token=0.2), "first_token", ""),
         (stalls, Timeouts(idle=0.2), "idle", WORDS),
-        (stalls, Timeouts(total=0.4), "total", WORDS),
-        (silent, Timeouts(total=0.2), "total", ""),
+        # Long enough that a slow disk cannot make it run out before the provider was asked.
+        (stalls, Timeouts(total=4), "total", WORDS),
+        (silent, Timeouts(total=4), "total", ""),
     ],
 )
 async def test_each_timeout_has_its_name(
