@@ -31,14 +31,22 @@ def pack_frames(
     kind: FrameType, stream: int, body: bytes, *, end: bool, limit: int, padded: bool
 ) -> Iterator[tuple[bytes, int]]:
     """The plaintexts of a body with the tag of each; no plaintext holds more than `limit` of it."""
-    start, view = 0, memoryview(body)
+    start = 0
     while len(body) - start > limit:
-        yield _plaintext(kind, FLAG_MORE, stream, view[start : start + limit], padded), TAG_MESSAGE
+        chunk = body[start : start + limit]
+        yield _plaintext(kind, FLAG_MORE, stream, chunk, padded=padded), TAG_MESSAGE
         start += limit
+    yield pack_frame(kind, stream, body[start:], end=end, padded=padded)
+
+
+def pack_frame(
+    kind: FrameType, stream: int, body: bytes, *, end: bool, padded: bool
+) -> tuple[bytes, int]:
+    """The plaintext of a body that fits one record, or of its last part, with its tag."""
     flags, tag = (FLAG_END, TAG_REKEY) if end else (0, TAG_MESSAGE)
     if kind is FrameType.CLOSE:
         tag = TAG_FINAL
-    yield _plaintext(kind, flags, stream, view[start:], padded), tag
+    return _plaintext(kind, flags, stream, body, padded=padded), tag
 
 
 def unpack_frame(plaintext: bytes, tag: int) -> Frame:
@@ -65,10 +73,10 @@ def unpack_frame(plaintext: bytes, tag: int) -> Frame:
     return Frame(kind, flags, stream, plaintext[_HEADER_BYTES:end])
 
 
-def _plaintext(kind: FrameType, flags: int, stream: int, chunk: memoryview, padded: bool) -> bytes:
-    used = _HEADER_BYTES + len(chunk)
-    padding = b""
-    if padded:
-        # Only the last record counts for a REQUEST; the others are full anyway.
-        padding = bytes((request_bucket if kind is FrameType.REQUEST else bucket)(used) - used)
-    return b"".join((FRAME_HEADER.pack(kind, flags, stream, len(chunk)), chunk, padding))
+def _plaintext(kind: FrameType, flags: int, stream: int, chunk: bytes, *, padded: bool) -> bytes:
+    plaintext = FRAME_HEADER.pack(kind, flags, stream, len(chunk)) + chunk
+    if not padded:
+        return plaintext
+    # Only the last record counts for a REQUEST; the others are full anyway.
+    size = (request_bucket if kind is FrameType.REQUEST else bucket)(len(plaintext))
+    return plaintext.ljust(size, b"\0")

@@ -282,7 +282,9 @@ _TYPES: dict[type[Any], FrameType] = {cls: ftype for ftype, cls in _PACKED.items
     Close: FrameType.CLOSE,
 }
 _ENCODER = msgspec.msgpack.Encoder()
-_DECODERS = {ftype: msgspec.msgpack.Decoder(cls) for ftype, cls in _PACKED.items()}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[Any]] = {
+    ftype: msgspec.msgpack.Decoder(cls) for ftype, cls in _PACKED.items()
+}
 
 
 # Bad UTF-8 and unhashable map keys surface as Python's own errors.
@@ -300,17 +302,17 @@ def frame_type(message: Message) -> FrameType:
 
 def encode_body(message: Message) -> bytes:
     """The body bytes of a message; what `request hash` and `response hash` are taken over."""
+    if _TYPES[type(message)] in _PACKED:
+        return _ENCODER.encode(message)
     match message:
         case Receipt(raw=raw):
             return raw
         case Ping(token=token) | Pong(token=token):
             return token
-        case Cover():
-            return b""
         case Close(reason=reason):
             return reason.to_bytes(2, "little")
         case _:
-            return _ENCODER.encode(message)
+            return b""  # COVER
 
 
 def decode_body(ftype: int, body: bytes) -> Message:
@@ -319,15 +321,16 @@ def decode_body(ftype: int, body: bytes) -> Message:
     Raises:
         BodyError: unknown frame type, or a body of another shape.
     """
+    decoder = _DECODERS.get(ftype)  # a FrameType is equal to its number
+    if decoder is not None:
+        try:
+            return decoder.decode(body)  # type: ignore[no-any-return]
+        except _DECODING_ERRORS as error:
+            raise BodyError(f"malformed {FrameType(ftype).name} body") from error
     try:
         kind = FrameType(ftype)
     except ValueError as error:
         raise BodyError(f"unknown frame type {ftype}") from error
-    if kind in _DECODERS:
-        try:
-            return _DECODERS[kind].decode(body)  # type: ignore[no-any-return]
-        except _DECODING_ERRORS as error:
-            raise BodyError(f"malformed {kind.name} body") from error
     return _decode_raw(kind, body)
 
 
