@@ -44,12 +44,13 @@ class Seeded:
 
 
 def make_client(clock: Clock | None = None, seed: str = "client", **options: Any) -> ClientSession:
-    """A client of PROVIDER with a channel, unless told otherwise."""
+    """A client of PROVIDER with a channel, whose descriptor lists suite 1, unless told otherwise."""
     options = {
         "provider_id": PROVIDER.public_key,
         "signer": VOUCHER_KEY,
         "channel": CHANNEL,
         "registry": REGISTRY,
+        "suites": (1,),
     } | options
     return ClientSession(random=Seeded(seed), clock=clock or Clock(), **options)
 

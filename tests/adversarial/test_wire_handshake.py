@@ -28,6 +28,7 @@ from cocoon_sdk.protocol.errors import RemoteProtocolError
 from cocoon_sdk.protocol.events import HandshakeCompleted
 from cocoon_sdk.protocol.handshake import ClientHandshake, ServerHandshake
 from cocoon_sdk.protocol.hello import ServerHello
+from cocoon_sdk.protocol.kem import encapsulate
 from cocoon_sdk.protocol.params import ChannelId, ClientParams
 from cocoon_sdk.protocol.session import ClientSession, ServerSession
 from cocoon_sdk.protocol.tlv import encode_tlv
@@ -109,6 +110,117 @@ class TestEveryByteFlipped:
         server = make_server()
         answer(server, hello_of(make_client()))
         assert len(server.receive(message)) == 1  # unharmed it is taken
+
+
+class TestHybridSuite:
+    """Suite 2 under the attacks on suite 1, and on what it adds."""
+
+    KEY = slice(118, 118 + 1184)  # behind the header of the extension
+    CIPHERTEXT = slice(42, 42 + 1088)
+
+    @staticmethod
+    def client(**options: Any) -> ClientSession:
+        return make_client(**{"suites": (1, 2)} | options)
+
+    def test_both_agree_and_it_matters(self) -> None:
+        pair = Pair(client=self.client())
+        assert pair.client.suite == pair.server.suite == 2
+        assert pair.client.exporter == pair.server.exporter
+        assert pair.client_events == pair.server_events
+        assert pair.client.bytes_sent == 114 + 4 + 1184 + 273 + 298
+        pair.open_request()
+        # The same X25519 keys with another encapsulation are another session.
+        assert Pair(client=self.client()).client.session_id != pair.client.session_id
+
+    def test_the_ml_kem_secret_is_part_of_the_keys(self) -> None:
+        def fixed(shared: bytes) -> ServerSession:
+            genuine = encapsulate(self.client_key())
+            return make_server(encapsulate=lambda _: (shared, genuine[1]))
+
+        client = self.client()
+        refused(client, answer(fixed(bytes(32)), hello_of(client)))
+
+    def client_key(self) -> bytes:
+        return hello_of(self.client())[self.KEY]
+
+    def test_every_byte_of_client_hello_flipped(self) -> None:
+        for index in range(len(hello_of(self.client()))):
+            client, server = self.client(), make_server()
+            try:
+                server.receive(flipped(hello_of(client), index, 0x80 if index % 2 else 0x01))
+            except RemoteProtocolError:
+                assert server.outgoing() == []
+                continue
+            [reply] = server.outgoing()
+            refused(client, reply)
+
+    def test_every_byte_of_server_hello_flipped(self) -> None:
+        reply = answer(make_server(), hello_of(self.client()))
+        for index in range(len(reply)):
+            client = self.client()
+            hello_of(client)
+            refused(client, flipped(reply, index, 0x80 if index % 2 else 0x01))
+
+    def test_suite_2_stripped_in_transit(self) -> None:
+        """The server then answers in suite 1, honestly signed over what it saw."""
+        client = self.client()
+        hello = hello_of(client)
+        stripped = hello[:4] + b"\1\0\0\0" + hello[8:]
+        assert "suite 1, not 2" in refused(client, answer(make_server(), stripped))
+
+    def test_the_key_stripped_in_transit(self) -> None:
+        hello = hello_of(self.client())
+        assert "without an ML-KEM key" in refused(make_server(), hello[:112] + bytes(2))
+
+    def test_a_provider_that_picks_less_than_its_descriptor_lists(self) -> None:
+        """As after a restart without the extra: the client does not follow it down."""
+        client = self.client()
+        reply = answer(make_server(suites=(1,)), hello_of(client))
+        assert "suite 1, not 2" in refused(client, reply)
+
+    def test_the_server_picks_the_strongest_that_is_offered(self) -> None:
+        assert Pair(client=make_client(suites=(2,))).server.suite == 2
+        assert Pair(client=make_client(suites=(1,))).server.suite == 1
+        refused(make_server(suites=(1,)), hello_of(make_client(suites=(2,))), CLOSE_VERSION)
+        refused(make_server(suites=(2,)), hello_of(make_client(suites=(1,))), CLOSE_VERSION)
+
+    @pytest.mark.parametrize("size", [0, 1183, 1185])
+    def test_keys_of_another_size(self, size: int) -> None:
+        hello = hello_of(self.client())
+        extension = encode_tlv({1: bytes(size)})
+        message = hello[:112] + struct.pack("<H", len(extension)) + extension
+        assert f"ML-KEM key of {size} bytes" in refused(make_server(), message, CLOSE_PROTOCOL)
+
+    def test_a_key_with_numbers_out_of_range(self) -> None:
+        hello = hello_of(self.client())
+        message = hello[:118] + b"\xff" * 1184
+        assert "not valid" in refused(make_server(), message, CLOSE_PROTOCOL)
+
+    def test_a_server_of_suite_1_does_not_look_at_the_key(self) -> None:
+        """To it the extension is one that it does not know."""
+        hello = hello_of(make_client(suites=(1,)))
+        extension = encode_tlv({1: b"anything"})
+        message = hello[:112] + struct.pack("<H", len(extension)) + extension
+        answer(make_server(), message)
+
+    @pytest.mark.parametrize("ciphertext", [None, b"", bytes(1087), bytes(1089)])
+    def test_ciphertexts_missing_or_of_another_size(self, ciphertext: bytes | None) -> None:
+        client = self.client()
+        server = make_server(encapsulate=lambda _: (bytes(32), ciphertext))
+        assert "ML-KEM ciphertext" in refused(client, answer(server, hello_of(client)))
+
+    def test_a_ciphertext_for_somebody_else(self) -> None:
+        other = hello_of(self.client(seed="another"))[self.KEY]
+        client = self.client()
+        server = make_server(encapsulate=lambda _: encapsulate(other))
+        assert "not authentic" in refused(client, answer(server, hello_of(client)))
+
+    def test_client_auth_of_another_handshake(self) -> None:
+        client = self.client()
+        message = client_auth(client, answer(make_server(), hello_of(client)))
+        again = make_server()
+        answer(again, hello_of(self.client()))
+        refused(again, message, CLOSE_CLIENT_AUTH)  # the encapsulation is another one
 
 
 class TestSizes:
@@ -263,10 +375,10 @@ class TestVersionsAndSuites:
         hello = hello_of(make_client())
         for mask in (0, 2, 0x80000000):
             stripped = hello[:4] + struct.pack("<I", mask) + hello[8:]
-            refused(make_server(), stripped, CLOSE_VERSION)
+            refused(make_server(suites=(1,)), stripped, CLOSE_VERSION)
         client = make_client()
         hello = hello_of(client)
-        refused(client, answer(make_server(), hello[:4] + b"\3\0\0\0" + hello[8:]))
+        refused(client, answer(make_server(suites=(1,)), hello[:4] + b"\3\0\0\0" + hello[8:]))
 
     @pytest.mark.parametrize(
         ("version", "suite", "code"),
@@ -291,7 +403,7 @@ class TestVersionsAndSuites:
         refused(client, answer(make_server(), hello_of(client)), code)
 
     def test_unknown_suites_of_the_descriptor_are_left_aside(self) -> None:
-        pair = Pair(client=make_client(suites=(1, 2, 31)))
+        pair = Pair(client=make_client(suites=(1, 31)))
         assert pair.client.suite == 1
 
     @pytest.mark.parametrize("bit", range(8))

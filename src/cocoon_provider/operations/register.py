@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable
@@ -14,7 +15,7 @@ from cocoon_sdk.errors import ConfigError, RegistryError
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.payments.amounts import parse_amount
 from cocoon_sdk.payments.meter import Price
-from cocoon_sdk.protocol.constants import SUPPORTED_SUITES
+from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.registry.descriptor import (
     decode_entry,
     encode_entry,
@@ -25,6 +26,8 @@ from cocoon_sdk.registry.model import Descriptor, ModelOffer, ModelPrice, Prompt
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.contract.channel import CODE_HASH
 from cocoon_sdk.ton.wallet import Wallet
+
+log = logging.getLogger(__name__)
 
 LIFETIME = 7 * 86_400
 PREFERRED_CLOSE_DELAY = 86_400
@@ -48,7 +51,7 @@ def describe(
         issued=now,
         expires=now + LIFETIME,
         endpoints=[endpoint],
-        suites=list(SUPPORTED_SUITES),
+        suites=list(supported_suites()),
         payout=payout.raw,
         code_hash=CODE_HASH.hex(),
         min_deposit=parse_amount(config.channels.min_deposit),
@@ -64,7 +67,20 @@ def describe(
 
 
 def write_entry(path: Path, identity: Signer, descriptor: Descriptor) -> None:
-    """Sign the descriptor and replace the entry file atomically."""
+    """Sign the descriptor and replace the entry file atomically.
+
+    A suite that the entry before it promised and this one does not is worth a warning: until the registry
+    carries the new entry, clients demand what it still lists, and go elsewhere.
+    """
+    before = _read_entry(path)
+    lost = sorted(set(before.suites) - set(descriptor.suites)) if before is not None else []
+    if lost:
+        log.warning(
+            "suites %s of the last entry are not available any more: clients refuse this provider until the "
+            "registry carries %s; suite 2 needs pip install 'cocoon-sdk[pq]'",
+            lost,
+            path,
+        )
     raw = encode_entry(sign_descriptor(identity, descriptor))
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.tmp")
@@ -74,11 +90,15 @@ def write_entry(path: Path, identity: Signer, descriptor: Descriptor) -> None:
 
 def offered_names(path: Path) -> dict[str, str]:
     """Names of models by hash (hex), as this provider's entry file has them; none without a valid one."""
+    descriptor = _read_entry(path)
+    return {} if descriptor is None else {offer.hash: offer.id for offer in descriptor.models}
+
+
+def _read_entry(path: Path) -> Descriptor | None:
     try:
-        descriptor = read_descriptor(decode_entry(path.read_bytes()))
+        return read_descriptor(decode_entry(path.read_bytes()))
     except (OSError, RegistryError):
-        return {}
-    return {offer.hash: offer.id for offer in descriptor.models}
+        return None
 
 
 def _offer(model: ModelInfo, price: Price) -> ModelOffer:

@@ -6,8 +6,10 @@ from cocoon_sdk.protocol.errors import (
     ProtocolError,
     RemoteProtocolError,
     TruncatedError,
+    UnsupportedSuiteError,
 )
 from cocoon_sdk.protocol.events import Event, HandshakeCompleted, MessageReceived, PeerClosed
+from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.protocol.session import ClientSession, ServerSession
 
@@ -26,4 +28,6 @@ __all__ = [
     "RemoteProtocolError",
     "ServerSession",
     "TruncatedError",
+    "UnsupportedSuiteError",
+    "supported_suites",
 ]

@@ -6,7 +6,7 @@ SUBPROTOCOL = "cocoon.e2e.v1"
 PROTOCOL_LABEL = b"cocoon-e2e/1"
 VERSION = 1
 SUITE_X25519 = 1
-SUPPORTED_SUITES = (SUITE_X25519,)
+SUITE_HYBRID = 2  # X25519 and ML-KEM-768; `kem.supported_suites` says whether it can be used
 
 # First byte of each websocket message.
 TYPE_CLIENT_HELLO = 0x01

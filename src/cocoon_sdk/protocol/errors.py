@@ -2,6 +2,7 @@
 
     ProtocolError
     ├─ LocalProtocolError         our own side asked for something that the protocol forbids
+    │  └─ UnsupportedSuiteError   nothing that the other side offers can be used by this installation
     └─ RemoteProtocolError        the peer did; the session is dead and `.close_code` says how to hang up
        └─ TruncatedError          the transport ended before the peer's CLOSE record
 
@@ -19,6 +20,10 @@ class ProtocolError(Exception):
 
 class LocalProtocolError(ProtocolError):
     """A call that would break the protocol. Nothing was queued and the session is unharmed."""
+
+
+class UnsupportedSuiteError(LocalProtocolError):
+    """No suite in common, known before anything is sent. The message says what to install."""
 
 
 class RemoteProtocolError(ProtocolError):

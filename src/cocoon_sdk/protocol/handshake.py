@@ -1,11 +1,12 @@
-"""SIGMA-I over X25519: two state machines that turn three messages into session keys.
+"""SIGMA-I: two state machines that turn three messages into session keys.
 
-Nothing here knows records or streams. Parameters are opaque bytes to it.
+Over X25519, in suite 2 with ML-KEM-768 beside it. Nothing here knows records or streams. Parameters are
+opaque bytes to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from nacl import bindings as sodium
@@ -16,11 +17,10 @@ from cocoon_sdk.protocol.constants import (
     CLOSE_CLIENT_AUTH,
     CLOSE_VERSION,
     PROTOCOL_LABEL,
-    SUITE_X25519,
-    SUPPORTED_SUITES,
+    SUITE_HYBRID,
     VERSION,
 )
-from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
+from cocoon_sdk.protocol.errors import RemoteProtocolError
 from cocoon_sdk.protocol.hello import (
     KIND_ANONYMOUS,
     KIND_ED25519,
@@ -30,6 +30,14 @@ from cocoon_sdk.protocol.hello import (
     ServerHello,
     seal_client_auth,
     sealed_client_auth,
+)
+from cocoon_sdk.protocol.kem import (
+    SEED_BYTES,
+    Encapsulate,
+    KemKeyPair,
+    check_suites,
+    encapsulate,
+    supported_suites,
 )
 from cocoon_sdk.protocol.keyschedule import (
     HandshakeKeys,
@@ -64,7 +72,11 @@ class ServerResult(NamedTuple):
 
 
 class ClientHandshake:
-    """The client's half. `suites` are those of the provider's signed descriptor."""
+    """The client's half. `suites` are those of the provider's signed descriptor; None: all known here.
+
+    It offers those that it supports and takes nothing but the strongest of them. A provider that lists
+    suite 2 is met with suite 1 only where the extra [pq] is missing here: our choice, not the network's.
+    """
 
     def __init__(
         self,
@@ -73,26 +85,27 @@ class ClientHandshake:
         signer: Signer | None,
         params: bytes,
         random: Random,
-        suites: tuple[int, ...] = SUPPORTED_SUITES,
+        suites: Collection[int] | None = None,
         registry_version: int = 0,
         registry_digest: bytes = bytes(32),
     ) -> None:
-        usable = [suite for suite in suites if suite in SUPPORTED_SUITES]
-        if not usable:
-            raise LocalProtocolError(f"none of the provider's suites {suites} is supported here")
-        self._suite = max(usable)
+        usable = supported_suites() if suites is None else check_suites(suites)
+        self._suite = usable[-1]
         self._provider_id = provider_id
         self._signer = signer
         self._params = params
         self._secret = random(_SCALAR_BYTES)
+        hybrid = self._suite == SUITE_HYBRID
+        self._kem = KemKeyPair(random(SEED_BYTES)) if hybrid else None
         self.hello = ClientHello(
             version_min=VERSION,
             version_max=VERSION,
-            suites=sum(1 << (suite - 1) for suite in set(usable)),
+            suites=sum(1 << (suite - 1) for suite in usable),
             ephemeral=sodium.crypto_scalarmult_base(self._secret),
             provider_id=provider_id,
             registry_version=registry_version,
             registry_digest=registry_digest,
+            kem_key=None if self._kem is None else self._kem.public,
         ).encode()
 
     def finish(self, message: bytes) -> ClientResult:
@@ -108,7 +121,7 @@ class ClientHandshake:
         if hello.suite != self._suite:
             raise RemoteProtocolError(f"the server chose suite {hello.suite}, not {self._suite}")
         th1 = transcript_hash(PROTOCOL_LABEL, self.hello, hello.clear)
-        keys = _agree(self._secret, hello.ephemeral, th1)
+        keys = handshake_keys(th1, self._agree(hello))
         opened = _open(hello.auth, th1, keys.server, "SERVER_HELLO")
         signature, server_params = opened[:SIGNATURE_BYTES], opened[SIGNATURE_BYTES:]
         if not verify_signature(self._provider_id, DOMAIN_SERVER_AUTH + th1, signature):
@@ -130,6 +143,14 @@ class ClientHandshake:
             server_params=server_params,
         )
 
+    def _agree(self, hello: ServerHello) -> bytes:
+        shared = _exchange(self._secret, hello.ephemeral)
+        if self._kem is None:
+            return shared
+        if hello.kem_ciphertext is None:
+            raise RemoteProtocolError("SERVER_HELLO of suite 2 without an ML-KEM ciphertext")
+        return shared + self._kem.decapsulate(hello.kem_ciphertext)
+
     def _auth(self, th2: bytes) -> bytes:
         if self._signer is None:
             return ClientAuth(KIND_ANONYMOUS, b"", b"", self._params).encode()
@@ -138,11 +159,24 @@ class ClientHandshake:
 
 
 class ServerHandshake:
-    """The provider's half, up to its answer."""
+    """The provider's half, up to its answer.
+
+    `suites` are those of its descriptor; None: all known here. `encapsulate` is for replays, since the
+    library would draw its own random bytes.
+    """
 
     def __init__(
-        self, *, identity: Signer, params: bytes, random: Random, require_auth: bool
+        self,
+        *,
+        identity: Signer,
+        params: bytes,
+        random: Random,
+        require_auth: bool,
+        suites: Collection[int] | None = None,
+        encapsulate: Encapsulate = encapsulate,
     ) -> None:
+        self._suites = supported_suites() if suites is None else check_suites(suites)
+        self._encapsulate = encapsulate
         self._identity = identity
         self._params = params
         self._random = random
@@ -159,25 +193,38 @@ class ServerHandshake:
             raise RemoteProtocolError("CLIENT_HELLO has an empty version range")
         if not hello.version_min <= VERSION <= hello.version_max:
             raise RemoteProtocolError(f"the client does not speak version {VERSION}", CLOSE_VERSION)
-        if not hello.suites & (1 << (SUITE_X25519 - 1)):
+        common = [suite for suite in self._suites if hello.suites & (1 << (suite - 1))]
+        if not common:
             raise RemoteProtocolError("the client offers no suite known here", CLOSE_VERSION)
         if hello.provider_id != self._identity.public_key:
             raise RemoteProtocolError("the client expects another provider")
+        suite = common[-1]
         secret = self._random(_SCALAR_BYTES)
+        shared = _exchange(secret, hello.ephemeral)
+        ciphertext: bytes | None = None
+        if suite == SUITE_HYBRID:
+            if hello.kem_key is None:
+                raise RemoteProtocolError("CLIENT_HELLO offers suite 2 without an ML-KEM key")
+            second, ciphertext = self._encapsulate(hello.kem_key)
+            shared += second
         clear = ServerHello.encode_clear(
             VERSION,
-            SUITE_X25519,
+            suite,
             auth_required=self._require_auth,
             ephemeral=sodium.crypto_scalarmult_base(secret),
+            kem_ciphertext=ciphertext,
         )
         th1 = transcript_hash(PROTOCOL_LABEL, message, clear)
-        keys = _agree(secret, hello.ephemeral, th1)
+        keys = handshake_keys(th1, shared)
         signature = self._identity.sign(DOMAIN_SERVER_AUTH + th1)
         auth = sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
             signature + self._params, th1, _NONCE, keys.server
         )
         pending = ServerPending(
-            th2=transcript_hash(th1, auth), keys=keys, require_auth=self._require_auth
+            th2=transcript_hash(th1, auth),
+            keys=keys,
+            suite=suite,
+            require_auth=self._require_auth,
         )
         return clear + auth, pending
 
@@ -187,6 +234,7 @@ class ServerPending(NamedTuple):
 
     th2: bytes
     keys: HandshakeKeys
+    suite: int
     require_auth: bool
 
     def finish(self, message: bytes) -> ServerResult:
@@ -208,18 +256,17 @@ class ServerPending(NamedTuple):
         th3 = transcript_hash(th2, sealed)
         return ServerResult(
             keys=session_keys(keys.secret, th3),
-            suite=SUITE_X25519,
+            suite=self.suite,
             client_key=client_key,
             client_params=auth.params,
         )
 
 
-def _agree(secret: bytes, peer: bytes, th1: bytes) -> HandshakeKeys:
+def _exchange(secret: bytes, peer: bytes) -> bytes:
     try:
-        shared = sodium.crypto_scalarmult(secret, peer)
+        return sodium.crypto_scalarmult(secret, peer)
     except CryptoError as error:  # libsodium refuses the all-zero result
         raise RemoteProtocolError("the peer's ephemeral key has small order") from error
-    return handshake_keys(th1, shared)
 
 
 def _open(sealed: bytes, ad: bytes, key: bytes, name: str, *code: int) -> bytes:

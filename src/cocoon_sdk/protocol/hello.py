@@ -14,7 +14,7 @@ from cocoon_sdk.protocol.constants import (
     TYPE_SERVER_HELLO,
 )
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
-from cocoon_sdk.protocol.tlv import decode_tlv
+from cocoon_sdk.protocol.tlv import decode_tlv, encode_tlv
 
 _CLIENT_HELLO = struct.Struct("<BBBBI32s32sQ32sH")
 _SERVER_HELLO = struct.Struct("<BBBB32sH")
@@ -27,6 +27,9 @@ CLIENT_AUTH_BYTES = 1 + AUTH_PLAINTEXT + AEAD_OVERHEAD
 _MIN_SERVER_AUTH = SIGNATURE_BYTES + AEAD_OVERHEAD
 
 FLAG_AUTH_REQUIRED = 0x01
+
+EXT_KEM_KEY = 0x0001  # of CLIENT_HELLO
+EXT_KEM_CIPHERTEXT = 0x0002  # of SERVER_HELLO
 
 KIND_ANONYMOUS = 0
 KIND_ED25519 = 1
@@ -42,12 +45,13 @@ class ClientHello(NamedTuple):
     provider_id: bytes
     registry_version: int = 0
     registry_digest: bytes = bytes(32)
+    kem_key: bytes | None = None
 
     def encode(self) -> bytes:
         """The message; suite 1 needs no extension."""
-        return _CLIENT_HELLO.pack(
-            TYPE_CLIENT_HELLO, self.version_min, self.version_max, 0, *self[2:], 0
-        )
+        extensions = _extensions(EXT_KEM_KEY, self.kem_key)
+        head = _CLIENT_HELLO.pack(TYPE_CLIENT_HELLO, *self[:2], 0, *self[2:-1], len(extensions))
+        return head + extensions
 
     @classmethod
     def decode(cls, raw: bytes) -> ClientHello:
@@ -64,8 +68,8 @@ class ClientHello(NamedTuple):
             raise RemoteProtocolError(
                 f"CLIENT_HELLO of {len(raw)} bytes claims {ext_len} at its end"
             )
-        decode_tlv(raw[_CLIENT_HELLO.size :])
-        return cls(low, high, *fields)
+        extensions = decode_tlv(raw[_CLIENT_HELLO.size :])
+        return cls(low, high, *fields)._replace(kem_key=extensions.get(EXT_KEM_KEY))
 
 
 class ServerHello(NamedTuple):
@@ -77,12 +81,24 @@ class ServerHello(NamedTuple):
     ephemeral: bytes
     clear: bytes
     auth: bytes
+    kem_ciphertext: bytes | None = None
 
     @staticmethod
-    def encode_clear(version: int, suite: int, *, auth_required: bool, ephemeral: bytes) -> bytes:
-        """The clear part without extensions."""
+    def encode_clear(
+        version: int,
+        suite: int,
+        *,
+        auth_required: bool,
+        ephemeral: bytes,
+        kem_ciphertext: bytes | None = None,
+    ) -> bytes:
+        """The clear part; suite 1 needs no extension."""
         flags = FLAG_AUTH_REQUIRED if auth_required else 0
-        return _SERVER_HELLO.pack(TYPE_SERVER_HELLO, version, suite, flags, ephemeral, 0)
+        extensions = _extensions(EXT_KEM_CIPHERTEXT, kem_ciphertext)
+        head = _SERVER_HELLO.pack(
+            TYPE_SERVER_HELLO, version, suite, flags, ephemeral, len(extensions)
+        )
+        return head + extensions
 
     @classmethod
     def decode(cls, raw: bytes) -> ServerHello:
@@ -98,8 +114,16 @@ class ServerHello(NamedTuple):
         split = _SERVER_HELLO.size + ext_len
         if len(raw) < split + _MIN_SERVER_AUTH:
             raise RemoteProtocolError(f"SERVER_HELLO of {len(raw)} bytes is cut off")
-        decode_tlv(raw[_SERVER_HELLO.size : split])
-        return cls(version, suite, bool(flags), ephemeral, raw[:split], raw[split:])
+        extensions = decode_tlv(raw[_SERVER_HELLO.size : split])
+        return cls(
+            version,
+            suite,
+            bool(flags),
+            ephemeral,
+            raw[:split],
+            raw[split:],
+            extensions.get(EXT_KEM_CIPHERTEXT),
+        )
 
 
 class ClientAuth(NamedTuple):
@@ -155,6 +179,10 @@ def sealed_client_auth(raw: bytes) -> bytes:
 def seal_client_auth(ciphertext: bytes) -> bytes:
     """The CLIENT_AUTH message around its ciphertext."""
     return bytes([TYPE_CLIENT_AUTH]) + ciphertext
+
+
+def _extensions(kind: int, value: bytes | None) -> bytes:
+    return b"" if value is None else encode_tlv({kind: value})
 
 
 def _check_hello(raw: bytes, kind: int, least: int, name: str) -> None:

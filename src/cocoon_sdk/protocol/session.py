@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import ClassVar
 
@@ -16,11 +17,11 @@ from cocoon_sdk.protocol.constants import (
     FIRST_REQUEST_TIMEOUT,
     HELLO_TIMEOUT,
     IDLE_TIMEOUT,
-    SUPPORTED_SUITES,
 )
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.events import Event, HandshakeCompleted
 from cocoon_sdk.protocol.handshake import ClientHandshake, Random, ServerHandshake, ServerPending
+from cocoon_sdk.protocol.kem import Encapsulate, encapsulate
 from cocoon_sdk.protocol.lifecycle import Clock
 from cocoon_sdk.protocol.messages import PING_BYTES, Ping
 from cocoon_sdk.protocol.padding import PaddingPolicy
@@ -37,7 +38,11 @@ class ClientSession(Connection):
     """The SDK's end. It trusts `provider_id` from the registry and nothing that the network says.
 
     `signer` is the channel's voucher key, an ephemeral key, or None to stay anonymous. `random(n)`
-    gives n secret bytes, `clock()` monotonic seconds. `suites` are those of the signed descriptor.
+    gives n secret bytes, `clock()` monotonic seconds. `suites` are those of the signed descriptor; None: all
+    known here.
+
+    Raises:
+        UnsupportedSuiteError: no suite of the descriptor can be used by this installation.
     """
 
     _is_client: ClassVar[bool] = True
@@ -52,7 +57,7 @@ class ClientSession(Connection):
         random: Random,
         clock: Clock,
         padding: str = "default",
-        suites: tuple[int, ...] = SUPPORTED_SUITES,
+        suites: Collection[int] | None = None,
     ) -> None:
         super().__init__(
             random=random, clock=clock, padding=padding, max_request_bytes=CLIENT_MAX_REQUEST
@@ -116,7 +121,8 @@ class ClientSession(Connection):
 class ServerSession(Connection):
     """The provider's end. The hello timeout runs from construction.
 
-    `require_auth` refuses anonymous clients; `max_request_bytes` bounds a REQUEST body.
+    `require_auth` refuses anonymous clients; `max_request_bytes` bounds a REQUEST body; `suites` are those
+    of the provider's descriptor; None: all known here.
     """
 
     _is_client: ClassVar[bool] = False
@@ -131,6 +137,8 @@ class ServerSession(Connection):
         require_auth: bool = False,
         padding: str = "default",
         max_request_bytes: int = DEFAULT_MAX_REQUEST,
+        suites: Collection[int] | None = None,
+        encapsulate: Encapsulate = encapsulate,
     ) -> None:
         super().__init__(
             random=random, clock=clock, padding=padding, max_request_bytes=max_request_bytes
@@ -140,6 +148,8 @@ class ServerSession(Connection):
             params=encode_server_params(),
             random=random,
             require_auth=require_auth,
+            suites=suites,
+            encapsulate=encapsulate,
         )
         self._step = partial(self._on_client_hello, handshake)
         self._touch(HELLO_TIMEOUT)

@@ -11,9 +11,16 @@ from http import HTTPStatus
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
-from cocoon_sdk.errors import CocoonError, ConnectError, DeadlineError, ProviderOverloadedError
+from cocoon_sdk.errors import (
+    CocoonError,
+    ConnectError,
+    DeadlineError,
+    HandshakeError,
+    ProviderOverloadedError,
+)
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL
+from cocoon_sdk.protocol.errors import UnsupportedSuiteError
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.registry.endpoint import Endpoint
@@ -33,21 +40,26 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Whom a connection is for and as whom we come. `signer` None means anonymous."""
+    """Whom a connection is for and as whom we come. `signer` None means anonymous.
+
+    `suites` are those that the provider's signed descriptor lists; None: all known here.
+    """
 
     site: Site
     provider_id: bytes
     signer: Signer | None
     channel: ChannelId | None
     registry: RegistryRef | None
+    suites: tuple[int, ...] | None = None
 
     @property
-    def key(self) -> tuple[str, bytes, bytes]:
+    def key(self) -> tuple[str, bytes, bytes, tuple[int, ...] | None]:
         """What makes two connections interchangeable."""
         return (
             self.site.endpoint.url,
             self.provider_id,
             self.signer.public_key if self.signer is not None else b"",
+            self.suites,  # a session of a weaker suite does not serve once the descriptor lists a stronger one
         )
 
 
@@ -57,14 +69,15 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
     Raises:
         ConnectError: nobody answers there, or it does not speak the subprotocol.
         DeadlineError: it took too long.
-        HandshakeError: somebody answers who is not this provider.
+        HandshakeError: somebody answers who is not this provider, or it has no suite that is known here.
         ProviderOverloadedError: the provider takes no more connections now.
     """
     url = peer.site.endpoint.url
     end = time.monotonic() + limit
     try:
         async with asyncio.timeout(limit):
-            connection = Connection(await _upgrade(peer.site, limit), _session(peer, padding))
+            session = _session(peer, padding)  # first: it may need what is not installed
+            connection = Connection(await _upgrade(peer.site, limit), session)
             try:
                 await connection.handshake()
             except BaseException:
@@ -82,15 +95,19 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
 
 
 def _session(peer: Peer, padding: str) -> ClientSession:
-    return ClientSession(
-        provider_id=peer.provider_id,
-        signer=peer.signer,
-        channel=peer.channel,
-        registry=peer.registry,
-        random=secrets.token_bytes,
-        clock=time.monotonic,
-        padding=padding,
-    )
+    try:
+        return ClientSession(
+            provider_id=peer.provider_id,
+            signer=peer.signer,
+            channel=peer.channel,
+            registry=peer.registry,
+            random=secrets.token_bytes,
+            clock=time.monotonic,
+            padding=padding,
+            suites=peer.suites,
+        )
+    except UnsupportedSuiteError as error:
+        raise HandshakeError(f"no session with {peer.site.endpoint.url}: {error}") from error
 
 
 async def _upgrade(site: Site, limit: float) -> ClientConnection:

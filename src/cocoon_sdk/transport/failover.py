@@ -166,6 +166,7 @@ class RequestRun:
             signer=channel.signer if channel else None,
             channel=ChannelId(channel.address.workchain, channel.address.hash) if channel else None,
             registry=RegistryRef(snapshot.registry_id, snapshot.version, snapshot.digest),
+            suites=tuple(trial.candidate.descriptor.suites),
         )
         slot, reused = await self._core.pool.acquire(peer, limit=self._connect_limit())
         self._warm = reused

@@ -10,7 +10,7 @@ from cocoon_sdk.transport.connection import Connection, Slot
 from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.failures import twin
 
-Key = tuple[str, bytes, bytes]
+Key = tuple[str, bytes, bytes, tuple[int, ...] | None]
 Dial = Callable[..., Awaitable[Connection]]
 
 

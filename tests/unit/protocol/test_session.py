@@ -303,7 +303,7 @@ class TestLocalMistakes:
             ({"provider_id": bytes(32)}, "not an Ed25519 public key"),
             ({"provider_id": PROVIDER.public_key[:31]}, "not an Ed25519 public key"),
             ({"signer": None}, "needs its voucher key"),
-            ({"suites": (2, 9)}, "suites"),
+            ({"suites": (3, 9)}, "suites"),
             ({"suites": ()}, "suites"),
             ({"padding": "none"}, "padding"),
         ],

@@ -46,6 +46,7 @@ def client(provider: Ed25519Key) -> ClientHandshake:
         random=lambda size: vector("client_eph_sk")[:size],
         registry_version=VECTORS["registry_version"],
         registry_digest=vector("registry_digest"),
+        suites=(1,),
     )
 
 

@@ -14,6 +14,7 @@ from cocoon_provider.operations.init import InitChoices, init_provider
 from cocoon_provider.operations.register import LIFETIME, describe, register_provider, write_entry
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.registry.descriptor import decode_entry, read_descriptor
 from cocoon_sdk.registry.model import Descriptor, ModelPrice, PromptOverhead
 from cocoon_sdk.ton.address import Address
@@ -61,7 +62,7 @@ def test_every_setting_that_a_client_relies_on_is_in_it() -> None:
     assert (found.min_deposit, found.window, found.region) == (300_000_000, 128, "eu")
     assert found.limits == {"requests": 3, "waiting": 9}
     assert found.prompt_overhead == PromptOverhead(base=5, per_message=6)
-    assert found.suites == [1]
+    assert found.suites == list(supported_suites())
     [echo, free] = found.models
     assert (echo.id, echo.ctx, echo.quantization) == ("echo", 4_096, "none")
     assert echo.price == ModelPrice(
@@ -90,6 +91,26 @@ def test_an_entry_replaces_the_one_before_and_leaves_nothing_else(tmp_path: Path
         write_entry(path, IDENTITY, replace(described(), seq=seq))
         assert read_descriptor(decode_entry(path.read_bytes())).seq == seq
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_entry_lists_what_this_installation_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(register, "supported_suites", lambda: (1,))
+    assert described().suites == [1]
+
+
+@pytest.mark.parametrize(("before", "after", "warned"), [([1, 2], [1], True), ([1], [1, 2], False)])
+def test_a_suite_that_is_gone_is_worth_a_warning(
+    before: list[int],
+    after: list[int],
+    warned: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = tmp_path / "entry.json"
+    for suites in (before, after):
+        write_entry(path, IDENTITY, replace(described(), suites=suites))
+    assert read_descriptor(decode_entry(path.read_bytes())).suites == after
+    assert ("suites [2]" in caplog.text) == warned
 
 
 async def test_registering_signs_with_the_providers_own_keys(home: Home, tmp_path: Path) -> None:
