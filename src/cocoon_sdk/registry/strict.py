@@ -16,7 +16,9 @@ from cocoon_sdk.errors import RegistryFormatError
 
 MAX_DEPTH = 16
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# The closing quote is optional, or each quote after an unclosed one would start a search to the end of
+# the file of its own: quadratic time, before any signature has been looked at.
+_STRING = re.compile(rb'"[^"]*"?')
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 T = TypeVar("T")
@@ -52,7 +54,8 @@ def decode_strict(raw: bytes, kind: type[T], *, what: str, limit: int) -> T:
 def _check_depth(raw: bytes, what: str) -> None:
     """Count brackets outside strings before any recursive parser sees them."""
     depth = 0
-    for bracket in _STRING.sub(b"", raw).translate(None, _NOT_BRACKETS):
+    unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    for bracket in _STRING.sub(b"", unescaped).translate(None, _NOT_BRACKETS):
         if bracket in b"[{":
             depth += 1
             if depth > MAX_DEPTH:

@@ -77,7 +77,7 @@ class TokenBundle:
             )
         try:
             document = msgspec.json.decode(raw, type=_Document)
-        except (msgspec.DecodeError, msgspec.ValidationError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise VerificationError("token bundle is malformed; use another provider") from error
         if len(document.chat_template) > MAX_TEMPLATE_CHARS:
             raise VerificationError(

@@ -258,7 +258,7 @@ class ToncenterClient:
             return
         try:
             detail = msgspec.json.decode(body, type=api.Failure).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             detail = ""
         raise ChainDataError(f"the chain API refused {method} (HTTP {status}): {detail[:300]}")
 
@@ -267,6 +267,6 @@ def _refusal(body: bytes) -> str | None:
     """Why the contract did not take an external message; None where the answer is something else."""
     try:
         error = msgspec.json.decode(body, type=api.Failure).error
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     return error if any(phrase in error.lower() for phrase in _REFUSALS) else None

@@ -60,6 +60,8 @@ def test_the_network_may_name_a_registry(text: object, network: int) -> None:
         ({"backend": "magic"}, "backend"),
         ({"endpoint": "https://example.org"}, "endpoint"),
         ({"engine": {"device": "tpu"}}, "engine.device"),
+        ({"settlement": {"interval": float("inf")}}, "settlement.interval"),
+        ({"settlement": {"interval": float("nan")}}, "settlement.interval"),
     ],
 )
 def test_errors_name_the_setting_and_the_file(change: dict[str, object], names: str) -> None:
@@ -76,6 +78,10 @@ def test_a_missing_or_broken_file_says_what_to_do(tmp_path: Path) -> None:
     broken.write_text("models = [")
     with pytest.raises(ConfigError, match="not valid TOML"):
         load_config(broken)
+    for beyond in ("a = " + "[" * 5_000, "a = " + "1" * 5_000):
+        broken.write_text(beyond)
+        with pytest.raises(ConfigError, match="not valid TOML"):
+            load_config(broken)
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="is not text in UTF-8"):

@@ -57,6 +57,22 @@ def test_brackets_and_quotes_inside_strings_do_not_nest() -> None:
     assert decode(b'{"a": 1, "b": ' + text + b"}").a == 1
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("tail", [b'\\"', b'"', b"\\\\", b'\\\\\\"'])
+def test_an_unclosed_string_takes_linear_time(tail: bytes) -> None:
+    """Anyone can send this: it is read before a signature is looked at."""
+    with pytest.raises(RegistryFormatError, match="parse"):
+        decode(b'{"a": "' + tail * 1_000_000 + b"x")
+
+
+@pytest.mark.parametrize("text", ["\\", "\\\\", '\\"', '"', '\\\\"', "[", '"['])
+def test_escapes_do_not_hide_brackets(text: str) -> None:
+    nested = b"[" * MAX_DEPTH + b"]" * MAX_DEPTH
+    with pytest.raises(RegistryFormatError, match="deeper"):
+        decode(b'{"a": 1, "b": [' + msgspec.json.encode(text) + b"," + nested + b"]}")
+    assert decode(b'{"a": 1, "b": ' + msgspec.json.encode(text + "[" * 20) + b"}").a == 1
+
+
 def test_the_limit_is_on_bytes() -> None:
     raw = b'{"a": 1}'
     assert decode(raw, len(raw)).a == 1

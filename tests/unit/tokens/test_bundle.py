@@ -26,7 +26,15 @@ def test_other_hash_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"[]", b"{}", b'{"tokenizer":{},"chat_template":1,"special":{}}', b"[" * 100_000]
+    "raw",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"tokenizer":{},"chat_template":1,"special":{}}',
+        b'{"tokenizer":{},"chat_template":"\xff","special":{}}',
+        b"[" * 100_000,
+    ],
 )
 def test_malformed_is_refused(raw: bytes) -> None:
     with pytest.raises(VerificationError):

@@ -251,6 +251,17 @@ async def test_not_json_is_refused(client, web):
 
 
 @pytest.mark.anyio
+async def test_deep_nesting_is_refused_whatever_the_status(client, web):
+    deep = '{"x":' + "[" * 100_000
+    on(web, "v2/getAddressInformation").respond(status_code=400, text=deep)
+    with pytest.raises(ChainDataError, match="HTTP 400"):
+        await client.get_account(ACCOUNT)
+    on(web, "v2/sendBocReturnHash").respond(text=deep)
+    with pytest.raises(ChainDataError, match="malformed"):
+        await client.send_boc(BOC)
+
+
+@pytest.mark.anyio
 async def test_state_is_never_older_than_one_already_seen(client, web, clock):
     def at(seqno):
         return httpx.Response(200, json=account(block_id={"workchain": -1, "seqno": seqno}))
