@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
+import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -110,6 +112,12 @@ def _session(peer: Peer, padding: str) -> ClientSession:
         raise HandshakeError(f"no session with {peer.site.endpoint.url}: {error}") from error
 
 
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """For all connections: reading the system's certificates anew would hold the event loop for 20 ms each."""
+    return ssl.create_default_context()
+
+
 async def _upgrade(site: Site, limit: float) -> ClientConnection:
     url = site.endpoint.url
     try:
@@ -123,6 +131,7 @@ async def _upgrade(site: Site, limit: float) -> ClientConnection:
             max_size=MAX_MESSAGE,
             max_queue=MAX_QUEUE,
             open_timeout=limit,
+            ssl=_tls() if site.endpoint.secure else None,
             user_agent_header=None,  # no fingerprint (wire.md, "Messages")
         )
     except InvalidStatus as error:
