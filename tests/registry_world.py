@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,13 @@ def descriptor_of(key: Ed25519Key, **changes: Any) -> Descriptor:
     return Descriptor(**(fields | changes))
 
 
+def _by_first_byte(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
+    slices: dict[str, list[Entry]] = {}
+    for entry in entries:
+        slices.setdefault(msgspec.json.decode(entry.d)["id"][:2], []).append(entry)
+    return dict(sorted(slices.items()))
+
+
 class World:
     """Keys of both roles, the files published so far, and a clock. It is itself a source of files."""
 
@@ -73,6 +81,7 @@ class World:
         self.roots: dict[int, bytes] = {}
         self.registry_raw: bytes | None = None
         self.etag: str | None = None
+        self.shards: dict[str, bytes] = {}  # by SHA-256
         self.asked: list[str] = []
         self.publish_root(1)
         self.publish_registry(1)
@@ -151,6 +160,25 @@ class World:
         self.registry_raw = self.make_registry(version, signers, **changes)
         return self.registry_raw
 
+    def publish_shards(
+        self, version: int, entries: Sequence[Entry], **changes: Any
+    ) -> list[dict[str, Any]]:
+        """A registry in shards of these entries; returns what the index says of each."""
+        index = [self.make_shard(name, slice_) for name, slice_ in _by_first_byte(entries).items()]
+        self.publish_registry(version, entries=None, shards=index, **changes)
+        return index
+
+    def make_shard(self, name: str, entries: Sequence[Entry], **changes: Any) -> dict[str, Any]:
+        """Put a shard beside the registry; returns its line of the index."""
+        raw = msgspec.json.encode(entries)
+        digest = hashlib.sha256(raw).hexdigest()
+        self.shards[digest] = raw
+        models = Counter(
+            model["id"] for entry in entries for model in msgspec.json.decode(entry.d)["models"]
+        )
+        fields = {"name": name, "length": len(raw), "sha256": digest, "n": len(entries)}
+        return fields | {"models": dict(models)} | changes
+
     # The source
 
     def check(self) -> None:
@@ -172,3 +200,7 @@ class World:
     async def root(self, version: int | None) -> bytes | None:
         self.asked.append("root.json" if version is None else f"{version}.root.json")
         return self.roots.get(max(self.roots, default=0) if version is None else version)
+
+    async def shard(self, sha256: str, length: int) -> bytes | None:
+        self.asked.append(f"shards/{sha256}.json")
+        return self.shards.get(sha256)

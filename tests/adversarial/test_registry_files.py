@@ -314,11 +314,6 @@ def test_one_provider_listed_twice(world: World) -> None:
     refuse(trusted_set(world), world, raw, RegistryFormatError, "twice")
 
 
-def test_shards_are_not_read_by_this_version(world: World) -> None:
-    raw = world.make_registry(1, entries=None, shards=[])
-    refuse(trusted_set(world), world, raw, RegistryFormatError, "shards")
-
-
 # Roots
 
 

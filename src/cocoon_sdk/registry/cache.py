@@ -4,6 +4,7 @@
     <base>/<trust>/<network>/state.json       root chain, floor, sequence numbers
     <base>/<trust>/<network>/registry.json    the newest envelope
     <base>/<trust>/<network>/lock
+    <base>/<trust>/<network>/shards/…         see shelf.py
 
 Two sources that answer to the same root keys and network share one floor, so neither can show an
 older file than the other did. Nothing here is believed because it is here: a client verifies the
@@ -13,23 +14,16 @@ chain and the envelope again, and only the floors count by themselves.
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryEquivocationError, StoreError
+from cocoon_sdk.registry.files import read_bytes, read_json, replace_file
 from cocoon_sdk.registry.verify import Seen
 from cocoon_sdk.store.lock import file_lock
-
-T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +76,10 @@ class RegistryCache:
         """Whether this source gave an accepted registry in this run or an earlier one."""
         return self._read_note() is not None
 
+    def folder(self, network: str) -> Path | None:
+        """Where things of one network lie; None without a base folder."""
+        return None if self._folder is None else self._network_folder(self._folder, network)
+
     def load(self, network: str | None = None) -> Remembered | None:
         """What is known of `network`, or of the network that this source had; None if nothing is."""
         note = self._read_note()
@@ -89,10 +87,10 @@ class RegistryCache:
         if self._folder is None or network is None:
             return None
         folder = self._network_folder(self._folder, network)
-        state = _read(folder / "state.json", _State)
+        state = read_json(folder / "state.json", _State)
         if state is None or state.network != network:
             return None
-        envelope = _read_bytes(folder / "registry.json")
+        envelope = read_bytes(folder / "registry.json")
         etag = None
         if note is not None and envelope is not None and note.network == network:
             same = hashlib.sha256(envelope).digest() == note.envelope_sha256
@@ -119,8 +117,8 @@ class RegistryCache:
                 merged = self._merge(old, new)
                 # The envelope goes first: a crash in between leaves an old floor, which it passes.
                 if merged.envelope is not None and (not old or merged.envelope != old.envelope):
-                    _replace(folder / "registry.json", merged.envelope)
-                _replace(folder / "state.json", msgspec.json.encode(_state(merged)))
+                    replace_file(folder / "registry.json", merged.envelope)
+                replace_file(folder / "state.json", msgspec.json.encode(_state(merged)))
                 if new.envelope is not None:
                     self._write_note(self._folder, merged)
         except OSError as error:
@@ -156,12 +154,12 @@ class RegistryCache:
     def _read_note(self) -> _SourceNote | None:
         if self._folder is None:
             return None
-        return _read(self._folder / "sources" / self._note_name, _SourceNote)
+        return read_json(self._folder / "sources" / self._note_name, _SourceNote)
 
     def _write_note(self, folder: Path, remembered: Remembered) -> None:
         digest = hashlib.sha256(remembered.envelope or b"").digest()
         note = _SourceNote(network=remembered.network, etag=remembered.etag, envelope_sha256=digest)
-        _replace(folder / "sources" / self._note_name, msgspec.json.encode(note))
+        replace_file(folder / "sources" / self._note_name, msgspec.json.encode(note))
 
     @staticmethod
     def _network_folder(folder: Path, network: str) -> Path:
@@ -178,35 +176,3 @@ def _state(remembered: Remembered) -> _State:
         digest=seen.digest if seen else None,
         seqs=remembered.seqs,
     )
-
-
-def _read_bytes(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _read(path: Path, kind: type[T]) -> T | None:
-    raw = _read_bytes(path)
-    if raw is None:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except ValueError:
-        _log.warning("the cache file %s is damaged and is ignored", path)
-        return None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside the target, flush, then rename over it: readers see the old or the new file."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

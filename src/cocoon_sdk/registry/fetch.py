@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from cocoon_sdk.errors import CocoonError, ConfigError, RegistryEquivocationError, RegistryError
 from cocoon_sdk.registry.cache import RegistryCache
-from cocoon_sdk.registry.snapshot import Snapshot, make_snapshot
+from cocoon_sdk.registry.shelf import ShardShelf
+from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.registry.sources import SourceSpec, open_source
 from cocoon_sdk.registry.trust import PinnedRoot, TrustSource, parse_trust
 from cocoon_sdk.registry.updater import Updater
 from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.registry.views import Views
 from cocoon_sdk.settings import cache_dir as default_cache_dir
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class RegistryClient:
         allow_stale: use a registry after its expiry (never after the root's).
         transport: replaces the network, in tests.
         timeout: seconds for fetching one file.
+        rng: draws shards and providers; the system's randomness when None.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class RegistryClient:
         allow_stale: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
         timeout: float = 20.0,
+        rng: Random | None = None,
     ) -> None:
         self._spec = source
         self._trust_spec = (trust, trust_threshold)
@@ -75,19 +80,37 @@ class RegistryClient:
         self._allow_stale = allow_stale
         self._transport = transport
         self._timeout = timeout
+        self._rng = rng or SystemRandom()
         self._lock = asyncio.Lock()
         self._updater: Updater | None = None
-        self._snapshot: Snapshot | None = None
+        self._cache: RegistryCache | None = None
+        self._views: Views | None = None
         self._background: asyncio.Task[None] | None = None
         self._retry_at = 0
         self.refresh_error: CocoonError | None = None  # why the last refresh failed, if it did
 
-    async def snapshot(self) -> Snapshot:
-        """The newest snapshot.
+    async def snapshot(
+        self,
+        model: str | None = None,
+        providers: Collection[str] = (),
+        *,
+        only: Collection[str] = (),
+        everything: bool = False,
+    ) -> Snapshot:
+        """The newest snapshot, with what one request needs.
 
-        A copy that is no longer fresh but has not expired is handed out while a refresh runs in the
-        background; where that fails, `refresh_error` tells. Without such a copy, and on the first use of
-        a source, the call waits. A path must exist, whatever the cache holds.
+        Of a registry in shards only those are loaded that are asked for; one that cannot be had is
+        in `broken` of the snapshot, and its providers are missing. A copy that is no longer fresh
+        but has not expired is handed out while a refresh runs in the background; where that fails,
+        `refresh_error` tells. Without such a copy, and on the first use of a source, the call waits.
+        A path must exist, whatever the cache holds.
+
+        Args:
+            model: the model wanted: a few shards that list it are loaded, and of many providers a
+                random sample is shown (`views.SHARDS_PER_MODEL`, `views.CANDIDATES_PER_MODEL`).
+            providers: ids (hex), or at least their first two digits, that must be looked at.
+            only: ids; where there are any, no others are drawn for the model.
+            everything: load all shards.
 
         Raises:
             RegistryEquivocationError: always, once two registries of one version turned up.
@@ -96,6 +119,10 @@ class RegistryClient:
             StoreError: the cache cannot be written.
         """
         updater = self._updater or await self._open()
+        registry = await self._newest(updater)
+        return await self._show(registry, model, providers, only=only, everything=everything)
+
+    async def _newest(self, updater: Updater) -> VerifiedRegistry:
         if isinstance(self.refresh_error, RegistryEquivocationError):
             raise self.refresh_error
         updater.source.check()
@@ -108,7 +135,7 @@ class RegistryClient:
             return await self._refresh_or_serve(updater)
         if now >= usable.payload.fresh_until and now >= self._retry_at and not self._refreshing:
             self._background = asyncio.create_task(self._refresh_quietly(updater))
-        return self._current(updater, usable)
+        return usable
 
     async def refresh(self) -> Snapshot:
         """Fetch now, whatever is held.
@@ -118,7 +145,8 @@ class RegistryClient:
         """
         updater = self._updater or await self._open()
         async with self._lock:
-            return await self._refresh(updater)
+            registry = await self._refresh(updater)
+        return await self._show(registry)
 
     async def aclose(self) -> None:
         """Stop a refresh in the background and remember the sequence numbers seen."""
@@ -126,6 +154,8 @@ class RegistryClient:
             self._background.cancel()
             await asyncio.gather(self._background, return_exceptions=True)
             self._background = None
+        if self._views is not None:
+            await self._views.aclose()
         if self._updater is not None and self._updater.seqs.changed:
             async with self._lock:
                 await self._updater.store(None)
@@ -150,19 +180,26 @@ class RegistryClient:
             base = (
                 (self._cache_base or default_cache_dir() / "registry") if self._use_cache else None
             )
+            self._cache = RegistryCache(base, trust.id, source.locator)
             updater = Updater(
                 source,
                 trust=trust,
-                cache=RegistryCache(base, trust.id, source.locator),
+                cache=self._cache,
                 clock=self._clock,
                 network=self._network,
                 allow_stale=self._allow_stale,
             )
             await updater.adopt()
+            self._views = Views(
+                ShardShelf(lambda: [source], self._clock),
+                updater.seqs,
+                self._rng,
+                on_this_machine=source.on_this_machine,
+            )
             self._updater = updater
             return updater
 
-    async def _refresh(self, updater: Updater) -> Snapshot:
+    async def _refresh(self, updater: Updater) -> VerifiedRegistry:
         """Fetch; the lock is held."""
         try:
             await updater.adopt()  # another worker may have refreshed meanwhile
@@ -172,14 +209,14 @@ class RegistryClient:
             self._retry_at = self._clock() + RETRY_AFTER
             raise
         self.refresh_error, self._retry_at = None, 0
-        return self._current(updater, registry)
+        return registry
 
-    async def _refresh_or_serve(self, updater: Updater) -> Snapshot:
+    async def _refresh_or_serve(self, updater: Updater) -> VerifiedRegistry:
         """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
         async with self._lock:
             usable = self._usable(updater)
             if usable is not None and not updater.source.has_changed():
-                return self._current(updater, usable)  # another caller's refresh, waited for
+                return usable  # another caller's refresh, waited for
             try:
                 return await self._refresh(updater)
             except RegistryEquivocationError:
@@ -189,7 +226,7 @@ class RegistryClient:
                 if usable is None:
                     raise
                 _log.warning("registry not refreshed, the verified copy serves on: %s", error)
-                return self._current(updater, usable)
+                return usable
 
     async def _refresh_quietly(self, updater: Updater) -> None:
         """In the background. What goes wrong is kept in `refresh_error`."""
@@ -209,13 +246,22 @@ class RegistryClient:
         """The copy that may serve without a fetch."""
         return updater.usable(self._clock()) if updater.proven else None
 
-    def _current(self, updater: Updater, registry: VerifiedRegistry) -> Snapshot:
-        """The snapshot of `registry`; the same object as long as nothing about it changed."""
-        stale = self._clock() >= registry.payload.expires
-        held = self._snapshot
-        if held is None or held.digest != registry.digest or held.stale != stale:
-            held = make_snapshot(
-                registry, updater.seqs, stale=stale, on_this_machine=updater.source.on_this_machine
-            )
-            self._snapshot = held
-        return held
+    async def _show(
+        self,
+        registry: VerifiedRegistry,
+        model: str | None = None,
+        providers: Collection[str] = (),
+        *,
+        only: Collection[str] = (),
+        everything: bool = False,
+    ) -> Snapshot:
+        assert self._views is not None  # noqa: S101 - opened with the updater
+        return await self._views.show(
+            registry,
+            self._cache.folder(registry.payload.network) if self._cache else None,
+            stale=self._clock() >= registry.payload.expires,
+            model=model,
+            providers=providers,
+            only=only,
+            everything=everything,
+        )

@@ -11,6 +11,7 @@ import httpx
 
 from cocoon_sdk.errors import RegistryFormatError, RegistryUnavailableError
 from cocoon_sdk.registry.endpoint import parse_endpoint
+from cocoon_sdk.registry.shards import shard_file
 from cocoon_sdk.registry.sources import ROOT_FILE, Fetched, root_file
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES
 from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES
@@ -50,12 +51,19 @@ class HttpSource:
 
     async def root(self, version: int | None) -> bytes | None:
         """The root beside it; None on 404."""
+        name = ROOT_FILE if version is None else root_file(version)
+        fetched = await self._get(self._beside(name), MAX_ROOT_BYTES)
+        return None if fetched is None else fetched.raw
+
+    async def shard(self, sha256: str, length: int) -> bytes | None:
+        """The shard in the folder of shards beside it; None on 404."""
+        fetched = await self._get(self._beside(shard_file(sha256)), length)
+        return None if fetched is None else fetched.raw
+
+    def _beside(self, name: str) -> str:
         parts = urlsplit(self.locator)
         folder = parts.path.rpartition("/")[0]
-        name = ROOT_FILE if version is None else root_file(version)
-        url = urlunsplit((parts.scheme, parts.netloc, f"{folder}/{name}", "", ""))
-        fetched = await self._get(url, MAX_ROOT_BYTES)
-        return None if fetched is None else fetched.raw
+        return urlunsplit((parts.scheme, parts.netloc, f"{folder}/{name}", "", ""))
 
     async def _get(self, url: str, limit: int, *, etag: str | None = None) -> Fetched | None:
         """The body, b"" for "not modified", None for "not found"."""

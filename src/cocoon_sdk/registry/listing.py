@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
 from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryFormatError
-from cocoon_sdk.registry.model import Entry, Hex32, Name, RegistryPayload
+from cocoon_sdk.registry.model import Entry, Hex32, Name
 
 
 class _ModelBrief(Struct, frozen=True):
@@ -22,8 +23,7 @@ class _Brief(Struct, frozen=True):
     models: list[_ModelBrief]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedEntry:
+class ListedEntry(Struct, frozen=True, gc=False):
     """An entry and what it claims to be; the registry's signers let it pass, nothing more."""
 
     id: str
@@ -39,7 +39,7 @@ class Listing:
     unreadable: int
 
 
-def list_entries(payload: RegistryPayload) -> Listing:
+def list_entries(entries: Sequence[Entry]) -> Listing:
     """Read the names.
 
     Raises:
@@ -48,7 +48,7 @@ def list_entries(payload: RegistryPayload) -> Listing:
     decode = msgspec.json.Decoder(_Brief).decode
     listed: dict[str, ListedEntry] = {}
     unreadable = 0
-    for entry in payload.entries or ():
+    for entry in entries:
         try:
             brief = decode(entry.d)
         except (ValueError, RecursionError):
@@ -56,6 +56,6 @@ def list_entries(payload: RegistryPayload) -> Listing:
             continue
         if brief.id in listed:
             raise RegistryFormatError(f"the registry lists provider {brief.id} twice")
-        models = tuple(model.id for model in brief.models)
+        models = tuple([model.id for model in brief.models])
         listed[brief.id] = ListedEntry(brief.id, models, entry)
     return Listing(tuple(listed.values()), unreadable)

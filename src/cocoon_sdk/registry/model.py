@@ -18,6 +18,8 @@ PROVIDER_TYPE = "application/vnd.cocoon.provider.v1+json"
 
 MAX_ROLE_KEYS = 32
 MAX_DESCRIPTOR_BYTES = 8 * 1024
+MAX_SHARD_BYTES = 16 * 1024 * 1024
+MAX_SHARDS = 256  # one for each first byte of an id
 
 Hex32 = Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 KeyText = Annotated[str, Meta(pattern=r"\Aed25519:[0-9a-f]{64}\Z")]
@@ -77,13 +79,21 @@ class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One slice of a large registry, bound by length and SHA-256; `models` counts offers per model."""
+    """One slice of a large registry: the providers whose id begins with `name`.
 
-    name: str
-    length: Count
+    The file is bound by `length` (bytes) and `sha256`. `n` counts its entries, `models` the entries
+    that list each model.
+    """
+
+    name: Annotated[str, Meta(pattern=r"\A[0-9a-f]{2}\Z")]
+    length: Annotated[int, Meta(ge=2, le=MAX_SHARD_BYTES)]
     sha256: Hex32
     n: Count
-    models: dict[str, Count]
+    models: dict[Name, Annotated[int, Meta(ge=1, le=2**32 - 1)]]
+
+    def __post_init__(self) -> None:
+        if any(count > self.n for count in self.models.values()):
+            raise ValueError(f"shard {self.name} lists a model more often than it has entries")
 
 
 class RegistryPayload(
@@ -99,7 +109,7 @@ class RegistryPayload(
     expires: Time
     prev: Hex32 | None = None  # None in the first version only
     entries: list[Entry] | None = None
-    shards: list[Shard] | None = None
+    shards: Annotated[list[Shard], Meta(max_length=MAX_SHARDS)] | None = None
     revoked: list[Hex32] = field(default_factory=list)
     min_seq: dict[Hex32, Count] = field(default_factory=dict)
 
@@ -108,6 +118,8 @@ class RegistryPayload(
             raise ValueError("issued, fresh_until and expires are out of order")
         if (self.entries is None) == (self.shards is None):
             raise ValueError("a registry holds either entries or shards")
+        if len({shard.name for shard in self.shards or ()}) != len(self.shards or ()):
+            raise ValueError("the index names a shard twice")
         if (self.prev is None) != (self.version == 1):
             raise ValueError("prev is the digest of the version before; only version 1 has none")
 

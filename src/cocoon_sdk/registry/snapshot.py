@@ -1,106 +1,37 @@
-"""One verified registry as routing sees it. Providers' own signatures are checked when one is chosen.
-
-Checking every signature of a large registry would cost seconds at start-up, and a client dials a
-handful of providers (registry.md: "verified lazily, for candidates only").
-"""
+"""One verified registry as routing sees it: its version, its models, and the providers to choose from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from random import Random
+from typing import NamedTuple
 
 from cocoon_sdk.errors import RegistryError
-from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
-from cocoon_sdk.registry.model import Descriptor, Entry
-from cocoon_sdk.registry.network import parse_network, registry_id
+from cocoon_sdk.registry.listed import ListedProvider, Origin, SeenSequences, origin_of
+from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.verify import VerifiedRegistry
-from cocoon_sdk.ton.chain import DEVNET_NETWORK
+
+_REMEMBERED_MODELS = 1024  # names come from requests, so they are not remembered without end
 
 
-class SeenSequences:
-    """The highest sequence number seen for each provider: an older descriptor is never used again."""
+class LoadedShard(NamedTuple):
+    """A shard as providers; `unreadable` counts entries that name none."""
 
-    __slots__ = ("_seqs", "changed")
-
-    def __init__(self, seqs: dict[str, int] | None = None) -> None:
-        self._seqs = dict(seqs or {})
-        self.changed = False
-
-    def floor(self, provider: str) -> int:
-        """The lowest acceptable sequence number."""
-        return self._seqs.get(provider, 0)
-
-    def raise_to(self, provider: str, seq: int) -> None:
-        """Remember `seq` if it is the highest so far."""
-        if seq > self.floor(provider):
-            self._seqs[provider] = seq
-            self.changed = True
-
-    def merge(self, seqs: dict[str, int]) -> None:
-        """Take over what another process has seen."""
-        for provider, seq in seqs.items():
-            if seq > self.floor(provider):
-                self._seqs[provider] = seq
-
-    def as_dict(self) -> dict[str, int]:
-        """A copy: provider id to sequence number."""
-        return dict(self._seqs)
+    providers: tuple[ListedProvider, ...]
+    unreadable: int
 
 
-@dataclass(frozen=True)
-class ListedProvider:
-    """One entry. `id` and `models` are what the registry's signers let pass; call `verify` to dial."""
-
-    id: str
-    models: tuple[str, ...]
-    entry: Entry
-    network: str
-    revoked: bool
-    min_seq: int
-    _seen: SeenSequences = field(repr=False, compare=False)
-
-    @property
-    def public_key(self) -> bytes:
-        """The 32-byte identity key."""
-        return bytes.fromhex(self.id)
-
-    @cached_property
-    def _descriptor(self) -> Descriptor:
-        return read_descriptor(self.entry)
-
-    def verify(self, now: int) -> Descriptor:
-        """The descriptor, after all of its checks at `now` (unix seconds).
-
-        The signature is verified once, the times every time.
-
-        Raises:
-            RegistryError: the subclass says why; see `check_descriptor` and `read_descriptor`.
-        """
-        descriptor = self._descriptor
-        floor = max(self.min_seq, self._seen.floor(self.id))
-        check_descriptor(
-            descriptor, network=self.network, now=now, min_seq=floor, revoked=self.revoked
-        )
-        self._seen.raise_to(self.id, descriptor.seq)
-        return descriptor
-
-    def problem(self, now: int) -> str | None:
-        """Why this provider cannot be used at `now`, or None: the text for a rejection list."""
-        try:
-            self.verify(now)
-        except RegistryError as error:
-            return str(error)
-        return None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """A verified registry and its providers.
 
-    `network` is the chain's global id, `registry` the whole network text. `unreadable` counts entries
-    that name no provider. `stale` says that the file is past its expiry and was accepted because
-    the caller allowed it. `allow_loopback` is true for a devnet registry of this machine, whose
-    providers may be on loopback.
+    `network` is the chain's global id, `registry` the whole network text. Of a registry in shards,
+    `providers` are those of the shards that were needed so far; `broken` are shards that could not be
+    had, by name, each with the reason. `unreadable` counts entries that name no provider. `stale`
+    says that the file is past its expiry and was accepted because the caller allowed it.
     """
 
     network: int
@@ -114,16 +45,29 @@ class Snapshot:
     providers: tuple[ListedProvider, ...]
     unreadable: int = 0
     stale: bool = False
-    allow_loopback: bool = False
+    origin: Origin = field(repr=False)
+    broken: Mapping[str, RegistryError] = field(default_factory=dict)
+    _counts: Mapping[str, int] | None = field(default=None, repr=False)
+
+    @cached_property
+    def models(self) -> Mapping[str, int]:
+        """How many providers the registry lists for each model, whatever shards were loaded."""
+        if self._counts is not None:
+            return self._counts
+        return Counter(name for one in self.providers for name in set(one.models))
 
     @property
-    def registry_id(self) -> bytes:
-        """The 32 bytes that name this registry in CLIENT_AUTH."""
-        return registry_id(self.registry)
+    def errors(self) -> tuple[RegistryError, ...]:
+        """What is missing here and why: broken shards."""
+        return tuple(self.broken.values())
 
     @cached_property
     def _by_id(self) -> dict[str, ListedProvider]:
         return {provider.id: provider for provider in self.providers}
+
+    @cached_property
+    def _by_model(self) -> dict[str, tuple[ListedProvider, ...]]:
+        return {}
 
     def get(self, provider: str) -> ListedProvider | None:
         """The provider with this id (hex), or None."""
@@ -131,7 +75,36 @@ class Snapshot:
 
     def for_model(self, model: str) -> tuple[ListedProvider, ...]:
         """Those that list `model`, in the registry's order."""
-        return tuple(provider for provider in self.providers if model in provider.models)
+        found = self._by_model.get(model)
+        if found is None:
+            found = tuple([provider for provider in self.providers if model in provider.models])
+            if len(self._by_model) < _REMEMBERED_MODELS:
+                self._by_model[model] = found
+        return found
+
+    def with_shards(
+        self, shards: Iterable[LoadedShard], broken: Mapping[str, RegistryError]
+    ) -> Snapshot:
+        """This index with the providers of some of its shards."""
+        loaded = tuple(shards)
+        return replace(
+            self,
+            providers=tuple([one for shard in loaded for one in shard.providers]),
+            unreadable=sum(shard.unreadable for shard in loaded),
+            broken=dict(broken),
+        )
+
+    def sampled(self, model: str, named: Collection[str], limit: int, rng: Random) -> Snapshot:
+        """This snapshot, with at most `limit` random providers of `model`, and all of `named` ids.
+
+        Every candidate costs a signature check, so a client does not look at thousands.
+        """
+        listing = self.for_model(model)
+        if len(listing) <= limit:
+            return self
+        chosen = {one.id: one for one in rng.sample(listing, limit)}
+        chosen |= {name: one for name in named if (one := self.get(name)) is not None}
+        return replace(self, providers=tuple(chosen.values()), _counts=self.models)
 
 
 def make_snapshot(
@@ -141,12 +114,15 @@ def make_snapshot(
     stale: bool = False,
     on_this_machine: bool = False,
 ) -> Snapshot:
-    """Open a verified registry. `on_this_machine`: it came from a path, bytes or loopback."""
-    payload, seqs = registry.payload, seen or SeenSequences()
-    chain = parse_network(payload.network)[0]
-    revoked = frozenset(payload.revoked)
+    """Open a verified registry; of one in shards, the index.
+
+    `stale` says that it is past its expiry, `on_this_machine` that it came from a path, bytes or
+    loopback.
+    """
+    payload = registry.payload
+    origin = origin_of(registry, seen or SeenSequences(), on_this_machine=on_this_machine)
     return Snapshot(
-        network=chain,
+        network=origin.network,
         registry=payload.network,
         version=payload.version,
         root_version=payload.root_version,
@@ -154,19 +130,16 @@ def make_snapshot(
         issued=payload.issued,
         fresh_until=payload.fresh_until,
         expires=payload.expires,
-        providers=tuple(
-            ListedProvider(
-                id=listed.id,
-                models=listed.models,
-                entry=listed.entry,
-                network=payload.network,
-                revoked=listed.id in revoked,
-                min_seq=payload.min_seq.get(listed.id, 0),
-                _seen=seqs,
-            )
-            for listed in registry.listing.entries
-        ),
+        providers=origin.providers(registry.listing),
         unreadable=registry.listing.unreadable,
         stale=stale,
-        allow_loopback=on_this_machine and chain == DEVNET_NETWORK,
+        origin=origin,
+        _counts=None if payload.shards is None else _count_models(payload.shards),
     )
+
+
+def _count_models(shards: Sequence[Shard]) -> Mapping[str, int]:
+    counts: Counter[str] = Counter()
+    for shard in shards:
+        counts.update(shard.models)
+    return counts

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from cocoon_sdk.errors import ConfigError, RegistryFormatError, RegistryUnavailableError
+from cocoon_sdk.registry.shards import shard_file
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES
 from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES
 
@@ -61,6 +62,10 @@ class Source(Protocol):
         """One version of the root, or the newest (None); None if there is no such file."""
         ...
 
+    async def shard(self, sha256: str, length: int) -> bytes | None:
+        """A shard of at most `length` bytes; None if there is no such file."""
+        ...
+
 
 class BytesSource:
     """A registry.json in memory. It has no root beside it, so a root.json must be pinned."""
@@ -85,6 +90,10 @@ class BytesSource:
         return Fetched(self._raw)
 
     async def root(self, version: int | None) -> bytes | None:  # noqa: ARG002 - protocol
+        """There never is one."""
+        return None
+
+    async def shard(self, sha256: str, length: int) -> bytes | None:  # noqa: ARG002 - protocol
         """There never is one."""
         return None
 
@@ -121,6 +130,10 @@ class FileSource:
         """The root beside it."""
         name = ROOT_FILE if version is None else root_file(version)
         return await asyncio.to_thread(_read_file, self._path.with_name(name), MAX_ROOT_BYTES)
+
+    async def shard(self, sha256: str, length: int) -> bytes | None:
+        """The shard in the folder of shards beside it."""
+        return await asyncio.to_thread(_read_file, self._path.parent / shard_file(sha256), length)
 
     def _signature(self) -> tuple[int, int] | None:
         try:

@@ -14,7 +14,7 @@ from cocoon_sdk.errors import (
     RegistryUnavailableError,
 )
 from cocoon_sdk.registry.cache import RegistryCache, Remembered
-from cocoon_sdk.registry.snapshot import SeenSequences
+from cocoon_sdk.registry.listed import SeenSequences
 from cocoon_sdk.registry.sources import Source
 from cocoon_sdk.registry.trust import Trust, TrustKeys
 from cocoon_sdk.registry.verify import TrustedSet, VerifiedRegistry, check_times

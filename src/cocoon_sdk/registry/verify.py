@@ -147,7 +147,7 @@ class TrustedSet:
         Raises:
             NewerRootNeededError: made under a root that is not trusted yet; give that root first.
             RegistrySignatureError: below the threshold.
-            RegistryFormatError: malformed, wrong network, a provider listed twice, or sharded.
+            RegistryFormatError: malformed, wrong network, or a provider listed twice.
             RegistryRollbackError: older than the floor, or `prev` is not the version before.
             RegistryEquivocationError: the floor's version with another content.
             RegistryExpiredError: registry or root expired, or issued in the future.
@@ -169,14 +169,9 @@ class TrustedSet:
                 f"the newest trusted root is {root.version}"
             )
         digest = hashlib.sha256(payload_bytes).digest()
-        verified = VerifiedRegistry(raw, payload, digest, list_entries(payload))
+        verified = VerifiedRegistry(raw, payload, digest, list_entries(payload.entries or ()))
         self._check_floor(verified)
         check_times(payload, root, now, allow_stale=allow_stale)
-        if payload.shards is not None:
-            raise RegistryFormatError(
-                "this registry is split into shards, which this version does not read; "
-                "ask its operator for an unsharded file"
-            )
         self.seen = verified.seen
         return verified
 

@@ -19,16 +19,18 @@ class AsyncModels:
     async def list(self) -> tuple[Model, ...]:
         """Every model that some provider lists, by id.
 
+        Of a registry in shards the providers are those that were looked at so far.
+
         Raises:
             RegistryError: the registry cannot be fetched or trusted.
         """
         core = self._client.request_settings().core
         core.enter()
         snapshot = await core.registry.snapshot()
-        providers: dict[str, list[str]] = {}
+        providers: dict[str, list[str]] = {name: [] for name in snapshot.models}
         for listed in snapshot.providers:
             for model in listed.models:
-                providers.setdefault(model, []).append(listed.id)
+                providers[model].append(listed.id)
         return tuple(
             Model(id=name, providers=tuple(ids)) for name, ids in sorted(providers.items())
         )

@@ -23,8 +23,9 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.protocol.messages import Delta, Request
-from cocoon_sdk.protocol.params import ChannelId, RegistryRef
+from cocoon_sdk.protocol.params import ChannelId
 from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
+from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.routing.policy import Candidate, Ranking
 from cocoon_sdk.transport.attempt import Attempt
@@ -32,7 +33,15 @@ from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.core import Core, total_deadline
 from cocoon_sdk.transport.dial import Peer, Site
 from cocoon_sdk.transport.job import Deadlines, Item, Job
-from cocoon_sdk.transport.question import Asked, Question, Trial, may_switch, nobody, rank_providers
+from cocoon_sdk.transport.question import (
+    Asked,
+    Question,
+    Trial,
+    may_switch,
+    nobody,
+    origin_of,
+    rank_providers,
+)
 from cocoon_sdk.transport.recovery import recover_receipts
 from cocoon_sdk.types.events import AttemptFailed, AttemptStarted, SessionReady
 
@@ -78,8 +87,11 @@ class RequestRun:
             CocoonError: as `errors` describes; nothing is retried once text was delivered.
         """
         self._core.enter()
-        snapshot = await self._core.registry.snapshot()
         channels, budget = await self._core.ledger()
+        routing = self._question.routing
+        snapshot = await self._core.registry.snapshot(
+            self._question.model, [*routing.order, *channels], only=routing.only
+        )
         ranking = self._rank(snapshot, channels)
         if not ranking.candidates:
             # Perhaps a channel was opened or topped up by another process.
@@ -96,7 +108,12 @@ class RequestRun:
                 await asyncio.sleep(random.uniform(*JITTER))  # noqa: S311 - spreads load, no secret
             request_id = secrets.token_bytes(16)
             delivered = False
-            trial = Trial(request_id, candidate, snapshot, channels.get(candidate.provider))
+            trial = Trial(
+                request_id,
+                candidate,
+                origin_of(snapshot, candidate),
+                channels.get(candidate.provider),
+            )
             try:
                 await budget.open(request_id, candidate.highest, candidate.provider)
             except asyncio.CancelledError:  # it may have been written all the same
@@ -133,7 +150,7 @@ class RequestRun:
         try:
             core.emit(AttemptStarted(request_id.hex(), candidate.provider, number))
             self._warm = False
-            site = await self._site(candidate, trial.snapshot)
+            site = await self._site(candidate, trial.origin)
             slot = await self._session(trial, site)
             job = await self._job(trial, site, partial(budget.settle, request_id))
             if self._stopped:
@@ -159,13 +176,13 @@ class RequestRun:
                 await asyncio.wait({core.background(budget.settle(request_id, 0))})
 
     async def _session(self, trial: Trial, site: Site) -> Slot:
-        channel, snapshot = trial.paying, trial.snapshot
+        channel = trial.paying
         peer = Peer(
             site=site,
             provider_id=trial.candidate.descriptor.public_key,
             signer=channel.signer if channel else None,
             channel=ChannelId(channel.address.workchain, channel.address.hash) if channel else None,
-            registry=RegistryRef(snapshot.registry_id, snapshot.version, snapshot.digest),
+            registry=trial.origin.reference,
             suites=tuple(trial.candidate.descriptor.suites),
         )
         slot, reused = await self._core.pool.acquire(peer, limit=self._connect_limit())
@@ -207,12 +224,12 @@ class RequestRun:
             quarantined=self._core.quarantined,
         )
 
-    async def _site(self, candidate: Candidate, snapshot: Snapshot) -> Site:
+    async def _site(self, candidate: Candidate, origin: Origin) -> Site:
         endpoint = parse_endpoint(candidate.descriptor.endpoints[0])
         addresses = await resolve_endpoint(
             endpoint,
             allow_private=self._question.allow_private,
-            allow_loopback=snapshot.allow_loopback,
+            allow_loopback=origin.allow_loopback,
         )
         return Site(endpoint, addresses[0])
 
@@ -243,7 +260,7 @@ class RequestRun:
                 price=(price.prompt, price.cached, price.completion),
             ),
             provider_id=candidate.descriptor.public_key,
-            network=trial.snapshot.network,
+            network=trial.origin.network,
             window_tokens=candidate.descriptor.window,
             prompt_bound=candidate.prompt_bound if exact is None else exact,
             prompt_exact=exact,

@@ -24,6 +24,7 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.amounts import format_coins
 from cocoon_sdk.payments.channel import PaymentChannel
+from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
@@ -65,11 +66,11 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One candidate under one request id."""
+    """One candidate under one request id. `origin` is the registry through which it was chosen."""
 
     request_id: bytes
     candidate: Candidate
-    snapshot: Snapshot
+    origin: Origin
     channel: PaymentChannel | None
 
     @property
@@ -117,6 +118,13 @@ def rank_providers(
     return replace(ranking, rejections={**invalid, **ranking.rejections})
 
 
+def origin_of(snapshot: Snapshot, candidate: Candidate) -> Origin:
+    """The registry through which a candidate of the ranking was chosen."""
+    listed = snapshot.get(candidate.provider)
+    assert listed is not None  # noqa: S101 - the ranking was made from this snapshot
+    return listed.chosen(int(time.time())).origin
+
+
 def _why_unopened(state: ChannelState) -> str:
     address = state.address.raw
     if state.status is ChannelStatus.OPEN:
@@ -136,7 +144,7 @@ def _why_unopened(state: ChannelState) -> str:
 def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonError:
     """Why there is no candidate."""
     if not ranking.rejections:
-        known = sorted({model for one in snapshot.providers for model in one.models})
+        known = sorted(snapshot.models)
         return ModelNotFoundError(
             f"no provider in the registry lists the model {question.model!r}; "
             f"it lists: {', '.join(known) or 'no models'}"

@@ -81,7 +81,7 @@ async def test_first_snapshot(site: Site, tmp_path: Path) -> None:
         site.world.provider.public_key.hex()
     ]
     assert snapshot.providers[0].verify(NOW).endpoints == ["wss://provider.example"]
-    assert not snapshot.allow_loopback  # devnet, but not from this machine
+    assert not snapshot.origin.allow_loopback  # devnet, but not from this machine
     assert await client.snapshot() is snapshot
     assert len(site.asked) == 2
     await client.aclose()
@@ -218,7 +218,7 @@ async def test_sources_of_every_kind(site: Site, tmp_path: Path) -> None:
         client = RegistryClient(source, trust=trust, **options)
         snapshot = await client.snapshot()
         assert snapshot.version == 1
-        assert snapshot.allow_loopback
+        assert snapshot.origin.allow_loopback
         await client.aclose()
 
 

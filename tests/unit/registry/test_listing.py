@@ -5,23 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
-from registry_world import HASH, NOW
 
 from cocoon_sdk.errors import RegistryFormatError
 from cocoon_sdk.registry.listing import list_entries
-from cocoon_sdk.registry.model import Entry, RegistryPayload, Shard
+from cocoon_sdk.registry.model import Entry
 
 
-def payload(*texts: str) -> RegistryPayload:
-    return RegistryPayload(
-        network="devnet/test",
-        version=1,
-        root_version=1,
-        issued=NOW,
-        fresh_until=NOW,
-        expires=NOW,
-        entries=[Entry(d=text, s="unchecked") for text in texts],
-    )
+def payload(*texts: str) -> list[Entry]:
+    return [Entry(d=text, s="unchecked") for text in texts]
 
 
 def named(provider: str, *models: str, **more: object) -> str:
@@ -63,17 +54,3 @@ def test_what_names_nobody_is_counted_and_hurts_nobody(text: str) -> None:
 def test_one_provider_twice_makes_the_whole_file_ambiguous() -> None:
     with pytest.raises(RegistryFormatError, match="twice"):
         list_entries(payload(named("aa" * 32, "m"), named("bb" * 32), named("aa" * 32, "n")))
-
-
-def test_an_index_of_shards_lists_nobody_itself() -> None:
-    shard = Shard(name="00", length=1, sha256=HASH, n=1, models={})
-    sharded = RegistryPayload(
-        network="devnet/test",
-        version=1,
-        root_version=1,
-        issued=NOW,
-        fresh_until=NOW,
-        expires=NOW,
-        shards=[shard],
-    )
-    assert list_entries(sharded).entries == ()

@@ -6,11 +6,12 @@ from registry_world import DAY, NOW, World, descriptor_of
 
 from cocoon_sdk.errors import RegistryFormatError, RegistrySignatureError
 from cocoon_sdk.keys import Ed25519Key
-from cocoon_sdk.registry import snapshot as snapshot_module
+from cocoon_sdk.registry import listed as listed_module
 from cocoon_sdk.registry.descriptor import sign_descriptor
+from cocoon_sdk.registry.listed import SeenSequences
 from cocoon_sdk.registry.model import Entry
 from cocoon_sdk.registry.network import registry_id
-from cocoon_sdk.registry.snapshot import SeenSequences, Snapshot, make_snapshot
+from cocoon_sdk.registry.snapshot import Snapshot, make_snapshot
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.verify import TrustedSet
 
@@ -40,20 +41,22 @@ def test_providers_are_found_by_id_and_by_model() -> None:
     assert snapshot.get("00" * 32) is None
     assert [provider.id for provider in snapshot.for_model("m")] == [ALICE_ID, BOB_ID]
     assert snapshot.for_model("other") == ()
-    assert snapshot.registry_id == registry_id("devnet/test")
+    assert alice.origin.reference == (registry_id("devnet/test"), 1, snapshot.digest)
+    assert alice.registries == ("devnet/test",)
+    assert snapshot.models == {"m": 2}
 
 
 def test_signatures_are_verified_once_and_only_for_candidates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[str] = []
-    genuine = snapshot_module.read_descriptor
+    genuine = listed_module.read_descriptor
 
     def counting(entry: Entry):
         calls.append(json.loads(entry.d)["id"])
         return genuine(entry)
 
-    monkeypatch.setattr(snapshot_module, "read_descriptor", counting)
+    monkeypatch.setattr(listed_module, "read_descriptor", counting)
     snapshot = snapshot_of(signed(ALICE), signed(BOB))
     assert calls == []
     for _ in range(3):
@@ -127,11 +130,11 @@ def test_sequences_only_rise() -> None:
 
 
 def test_loopback_is_for_devnets_of_this_machine() -> None:
-    assert snapshot_of(here=True).allow_loopback
-    assert not snapshot_of(here=False).allow_loopback
+    assert snapshot_of(here=True).origin.allow_loopback
+    assert not snapshot_of(here=False).origin.allow_loopback
     world = World()
     world.network = "-239/main"
     trusted = TrustedSet(parse_trust(world.trust))
     trusted.update_root(world.make_root(1))
     registry = trusted.update_registry(world.make_registry(1), NOW)
-    assert not make_snapshot(registry, on_this_machine=True).allow_loopback
+    assert not make_snapshot(registry, on_this_machine=True).origin.allow_loopback
