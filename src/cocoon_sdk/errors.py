@@ -28,9 +28,11 @@ text, answer text or key material.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, ClassVar
+
+from cocoon_sdk.types.attestation import AttestationStep
 
 
 class WireCode(StrEnum):
@@ -329,9 +331,13 @@ class VerificationError(CocoonError):
 
 
 class AttestationError(VerificationError):
-    """The provider's attestation is missing or does not meet the policy."""
+    """The provider's attestation is missing or does not meet the policy; `steps` says what was checked."""
 
     code = "attestation"
+
+    def __init__(self, message: str, *, steps: Sequence[AttestationStep] = ()) -> None:
+        super().__init__(message)
+        self.steps = tuple(steps)
 
 
 class DecryptionError(VerificationError):

@@ -1,0 +1,1 @@
+"""Attestation: the bundle that a provider serves, the policy that a client sets, and the checks between."""
