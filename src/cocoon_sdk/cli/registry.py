@@ -15,6 +15,7 @@ from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.build import DAY
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.report import describe_snapshot, show_folder
+from cocoon_sdk.operator.sharding import SHARD_ABOVE
 from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
 from cocoon_sdk.registry.fetch import RegistryClient, unix_time
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -177,11 +178,18 @@ def sign(
     publish_to: Annotated[
         Path | None, typer.Option("--publish", help="Copy the public files to this folder.")
     ] = None,
+    shards: Annotated[
+        bool | None,
+        typer.Option(
+            "--shards/--no-shards",
+            help=f"Cut the list into shards [default: above {SHARD_ABOVE} providers].",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sign the next version of registry.json; run it hourly."""
     opened = OperatorFolder(folder)
-    signed = operations.sign(opened, now=unix_time())
+    signed = operations.sign(opened, now=unix_time(), shards=shards)
     files = operations.publish(opened, publish_to, now=unix_time()) if publish_to else []
     payload = signed.registry.payload
     if as_json:
@@ -190,7 +198,9 @@ def sign(
                 "network": payload.network,
                 "version": payload.version,
                 "digest": signed.registry.digest.hex(),
-                "entries": len(payload.entries or ()),
+                "entries": signed.listed,
+                "shards": len(payload.shards or ()),
+                "new_shards": signed.new_shards,
                 "skipped": signed.skipped,
                 "fresh_until": payload.fresh_until,
                 "expires": payload.expires,
@@ -198,8 +208,11 @@ def sign(
             }
         )
         return
-    number = len(payload.entries or ())
-    typer.echo(f"signed version {payload.version} with {number} provider{'s' * (number != 1)}")
+    number = signed.listed
+    text = f"signed version {payload.version} with {number} provider{'s' * (number != 1)}"
+    if payload.shards is not None:
+        text += f" in {len(payload.shards)} shards, {signed.new_shards} of them new"
+    typer.echo(text)
     if signed.skipped:
         print_table("Left out", ("provider", "reason"), signed.skipped.items())
 
@@ -210,7 +223,7 @@ def publish(
     target: Annotated[Path, typer.Argument(help="A folder that a web server serves.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Copy root.json, its versions and registry.json; never keys."""
+    """Copy root.json, its versions, the shards and registry.json; never keys."""
     files = operations.publish(OperatorFolder(folder), target, now=unix_time())
     if as_json:
         print_json({"target": str(target), "published": files})

@@ -1,14 +1,15 @@
-"""Making root and registry files: pure functions from keys and entries to signed bytes."""
+"""Payloads of root and registry files, and envelopes around them: pure functions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Signer, format_public_key
-from cocoon_sdk.registry.dsse import decode_envelope, sign_envelope, signing_keys
+from cocoon_sdk.registry.dsse import Envelope, decode_envelope, sign_envelope, signing_keys
 from cocoon_sdk.registry.model import (
     REGISTRY_TYPE,
     ROOT_TYPE,
@@ -16,6 +17,7 @@ from cocoon_sdk.registry.model import (
     RegistryPayload,
     Role,
     RootPayload,
+    Shard,
 )
 from cocoon_sdk.registry.network import parse_network
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES
@@ -27,6 +29,8 @@ DAY = 24 * HOUR
 ROOT_LIFETIME = 365 * DAY
 FRESH_FOR = 3 * HOUR  # then clients refresh
 REGISTRY_LIFETIME = DAY  # then they refuse
+
+T = TypeVar("T", RootPayload, RegistryPayload)
 
 
 def make_role(keys: Sequence[bytes], threshold: int) -> Role:
@@ -43,90 +47,96 @@ def make_role(keys: Sequence[bytes], threshold: int) -> Role:
         raise ConfigError(f"not a possible role: {error}") from None
 
 
-def make_root(
-    *,
-    network: str,
-    version: int,
-    expires: int,
-    root: Role,
-    registry: Role,
-    signers: Iterable[Signer],
-    mirrors: Sequence[str] = (),
-) -> bytes:
-    """A signed root.json. `signers` must reach the threshold of `root`; `expires` is unix seconds.
+def check_root(root: RootPayload) -> RootPayload:
+    """The root, if it is one that clients would read and that keeps the roles apart.
 
     Raises:
         RegistryFormatError: `network` is not a chain id with a registry name.
-        ConfigError: too few signers, or one key in both roles.
+        ConfigError: one key in both roles, or a field out of bounds.
     """
-    parse_network(network)
-    if set(root.keys) & set(registry.keys):
+    parse_network(root.network)
+    if set(root.root.keys) & set(root.registry.keys):
         raise ConfigError(
             "one key is in both roles; root keys stay offline, registry keys sign hourly"
         )
-    payload = RootPayload(
-        network=network,
-        version=version,
-        expires=expires,
-        root=root,
-        registry=registry,
-        mirrors=list(mirrors),
-    )
-    raw = sign_envelope(msgspec.json.encode(payload), ROOT_TYPE, signers)
-    _require(raw, root, "root.json", MAX_ROOT_BYTES)
-    return raw
+    return _checked(root, RootPayload)
 
 
-def make_registry(
+def build_registry(
     *,
     root: RootPayload,
     version: int,
     prev: bytes | None,
     issued: int,
-    entries: Sequence[Entry],
-    signers: Iterable[Signer],
+    entries: Sequence[Entry] | None = None,
+    shards: Sequence[Shard] | None = None,
     revoked: Sequence[str] = (),
     min_seq: Mapping[str, int] | None = None,
-    fresh_for: int = FRESH_FOR,
-    lifetime: int = REGISTRY_LIFETIME,
-) -> bytes:
-    """A signed registry.json under `root`.
+) -> RegistryPayload:
+    """The payload of registry.json under `root`.
 
     Args:
-        root: whose registry role must be met by `signers`.
+        root: whose registry role will sign.
         version: one above the version before.
         prev: SHA-256 of the payload before, None for version 1.
         issued: unix seconds.
-        entries: as the providers signed them.
-        signers: hold registry keys.
+        entries: as the providers signed them; None where `shards` hold them.
+        shards: lines of the index.
         revoked: provider ids (hex) whose keys must not be used.
         min_seq: lowest acceptable sequence number by provider id.
-        fresh_for: seconds until clients should refresh.
-        lifetime: seconds until they refuse.
 
     Raises:
-        ConfigError: too few signers.
+        ConfigError: a field out of bounds.
     """
     payload = RegistryPayload(
         network=root.network,
         version=version,
         root_version=root.version,
         issued=issued,
-        fresh_until=issued + fresh_for,
-        expires=issued + lifetime,
+        fresh_until=issued + FRESH_FOR,
+        expires=issued + REGISTRY_LIFETIME,
         prev=None if prev is None else prev.hex(),
-        entries=list(entries),
+        entries=None if entries is None else list(entries),
+        shards=None if shards is None else list(shards),
         revoked=list(revoked),
         min_seq=dict(min_seq or {}),
     )
-    raw = sign_envelope(msgspec.json.encode(payload), REGISTRY_TYPE, signers)
-    _require(raw, root.registry, "registry.json", MAX_REGISTRY_BYTES)
-    return raw
+    return _checked(payload, RegistryPayload)
 
 
-def _require(raw: bytes, role: Role, what: str, limit: int) -> None:
-    signed = signing_keys(decode_envelope(raw, what=what, limit=limit), role.public_keys)
-    if len(signed) < role.threshold:
-        raise ConfigError(
-            f"{what} needs {role.threshold} of {len(role.keys)} keys, {len(signed)} of them are here"
-        )
+def seal(payload: RootPayload | RegistryPayload, signers: Iterable[Signer]) -> bytes:
+    """The envelope of a payload, signed by each signer; whether they are enough is not judged."""
+    kind = ROOT_TYPE if isinstance(payload, RootPayload) else REGISTRY_TYPE
+    return sign_envelope(msgspec.json.encode(payload), kind, signers)
+
+
+def open_envelope(raw: bytes, *, what: str) -> Envelope:
+    """An envelope of either kind, within the size that its kind may have; nothing is verified.
+
+    Raises:
+        RegistryFormatError: it is not an envelope, or too large.
+    """
+    envelope = decode_envelope(raw, what=what, limit=MAX_REGISTRY_BYTES)
+    if envelope.payload_type == ROOT_TYPE:
+        decode_envelope(raw, what=what, limit=MAX_ROOT_BYTES)
+    return envelope
+
+
+def shortfall(raw: bytes, roles: Mapping[str, Role], *, what: str) -> str | None:
+    """What an envelope still lacks, in words; None once every role has reached its threshold."""
+    envelope = open_envelope(raw, what=what)
+    for name, role in roles.items():
+        signed = signing_keys(envelope, role.public_keys)
+        if len(signed) < role.threshold:
+            return (
+                f"{what} needs {role.threshold} of {len(role.keys)} {name} keys, "
+                f"{len(signed)} of them signed"
+            )
+    return None
+
+
+def _checked(payload: T, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(msgspec.json.encode(payload), type=kind)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"this cannot be signed, clients would not read it: {error}") from None

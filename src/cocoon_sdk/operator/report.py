@@ -8,7 +8,8 @@ from typing import Any
 from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import RegistryError
 from cocoon_sdk.operator.folder import OperatorFolder
-from cocoon_sdk.operator.operations import load_root, previous
+from cocoon_sdk.operator.signing import len_listed
+from cocoon_sdk.operator.state import load_root, previous
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
 from cocoon_sdk.registry.model import Entry, RegistryPayload, Role, RootPayload
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -49,8 +50,10 @@ class FolderReport:
         if self.registry is None:
             return [*lines, ("registry", "not signed yet; run: cocoon registry sign")]
         due = _due(self.registry.expires - self.now)
-        listed = len(self.registry.entries or ())
-        return [*lines, ("registry", f"version {self.registry.version}, {listed} listed, {due}")]
+        listed = f"{len_listed(self.registry)} listed"
+        if self.registry.shards is not None:
+            listed += f" in {len(self.registry.shards)} shards"
+        return [*lines, ("registry", f"version {self.registry.version}, {listed}, {due}")]
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Rows of provider, seq, expires in, problem."""
@@ -87,8 +90,10 @@ class FolderReport:
                 "version": registry.version,
                 "issued": registry.issued,
                 "expires": registry.expires,
-                "entries": len(registry.entries or ()),
+                "entries": len_listed(registry),
+                "shards": None if registry.shards is None else len(registry.shards),
                 "revoked": registry.revoked,
+                "min_seq": registry.min_seq,
             },
             "entries": [
                 {

@@ -113,7 +113,7 @@ def test_keys_held_elsewhere_are_counted(tmp_path: Path) -> None:
     )
     assert len(root.root.keys) == len(root.registry.keys) == 2
     folder = OperatorFolder(tmp_path / "new")
-    with pytest.raises(ConfigError, match="2 of 2 keys, 1 of them are here"):
+    with pytest.raises(ConfigError, match="2 of 2 registry keys, 1 of them signed"):
         operations.sign(folder, now=NOW)
     save_key(BOB, folder.keys / "bob.key")
     assert operations.sign(folder, now=NOW).registry.payload.version == 1
@@ -216,7 +216,7 @@ def test_nothing_is_signed_under_an_expired_root(folder: OperatorFolder) -> None
 def test_signing_needs_the_threshold_of_private_keys(folder: OperatorFolder) -> None:
     for number in (1, 2):
         (folder.keys / f"registry-{number}.key").unlink()
-    with pytest.raises(ConfigError, match="2 of 3 keys, 1 of them are here"):
+    with pytest.raises(ConfigError, match=r"2 of 3 registry keys, 1 of them signed; .*cosign"):
         operations.sign(folder, now=NOW)
 
 
@@ -234,7 +234,7 @@ def test_publishing_copies_public_files_only(folder: OperatorFolder, tmp_path: P
     operations.sign(folder, now=NOW)
     names = operations.publish(folder, target, now=NOW)
     assert names == ["1.root.json", "root.json", "registry.json"]  # roots before the registry
-    assert sorted(path.name for path in target.iterdir()) == sorted(names)
+    assert {path.name for path in target.iterdir()} == {*names, ".lock"}
     secrets = [load_key(path).seed.hex().encode() for path in folder.keys.iterdir()]
     for path in target.iterdir():
         assert not any(secret in path.read_bytes() for secret in secrets)

@@ -94,6 +94,8 @@ def test_the_report_is_json_and_agrees_with_the_files(folder: OperatorFolder) ->
         "issued": NOW,
         "expires": NOW + DAY,
         "entries": 1,
+        "shards": None,
         "revoked": [],
+        "min_seq": {},
     }
     assert told["entries"] == [{"id": provider, "seq": 5, "expires_in": 7 * DAY, "problem": None}]

@@ -1,0 +1,158 @@
+"""Signing the next version of the list (registry.md, "Operator and provider sides")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from cocoon_sdk.errors import ConfigError, RegistryError
+from cocoon_sdk.keys import Signer
+from cocoon_sdk.operator.build import REGISTRY_LIFETIME, build_registry, seal, shortfall
+from cocoon_sdk.operator.folder import OperatorFolder, Policy
+from cocoon_sdk.operator.sharding import SHARD_ABOVE, pack_shards
+from cocoon_sdk.operator.state import entries_before, load_root, previous, trusted_set
+from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
+from cocoon_sdk.registry.model import Descriptor, Entry, RegistryPayload, RootPayload
+from cocoon_sdk.registry.verify import VerifiedRegistry
+
+SHARD_GRACE = REGISTRY_LIFETIME  # a client may hold an index for that long and ask for its shards
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The next version before anybody signed it.
+
+    `shards` are the files that its index names, by SHA-256; `skipped` the entries left out, by
+    provider id, with the reason.
+    """
+
+    payload: RegistryPayload
+    shards: dict[str, bytes]
+    skipped: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """The outcome of a signing: the file as clients will see it, and the entries left out."""
+
+    registry: VerifiedRegistry
+    skipped: dict[str, str]
+    listed: int
+    new_shards: int = 0
+
+
+def sign(
+    folder: OperatorFolder,
+    *,
+    now: int,
+    signers: Sequence[Signer] | None = None,
+    shards: bool | None = None,
+) -> Signed:
+    """Sign the next version over all entries that a client would accept.
+
+    Args:
+        folder: the operator's folder.
+        now: unix seconds.
+        signers: hold registry keys; None takes those in the folder.
+        shards: whether to cut the list into shards; None does above SHARD_ABOVE entries.
+
+    Raises:
+        ConfigError: too few registry keys are here; see `draft` for keys on several machines.
+        RegistryError: clients would refuse the result, for instance because the root expired.
+    """
+    with folder.lock():
+        proposal = propose(folder, now=now, shards=shards)
+        role = load_root(folder).registry
+        raw = seal(proposal.payload, folder.signers(role) if signers is None else signers)
+        lacking = shortfall(raw, {"registry": role}, what="registry.json")
+        if lacking is not None:
+            raise ConfigError(
+                f"{lacking}; where other people hold the others, run sign with --draft FILE and "
+                "let them run: cocoon registry cosign FILE"
+            )
+        registry, added = install_registry(folder, raw, proposal.shards, now=now)
+    return Signed(registry, proposal.skipped, len_listed(proposal.payload), added)
+
+
+def propose(folder: OperatorFolder, *, now: int, shards: bool | None = None) -> Proposal:
+    """The next version of what lies in the folder; the caller holds its lock."""
+    root, policy = load_root(folder), folder.read_policy()
+    kept, skipped = _acceptable(folder, root, policy, now)
+    packed = pack_shards(kept) if (len(kept) > SHARD_ABOVE if shards is None else shards) else None
+    before = previous(folder)
+    payload = build_registry(
+        root=root,
+        version=before.payload.version + 1 if before else 1,
+        prev=before.digest if before else None,
+        issued=max(now, before.payload.issued) if before else now,
+        entries=list(kept.values()) if packed is None else None,
+        shards=None if packed is None else [shard.line for shard in packed],
+        revoked=policy.revoked,
+        min_seq=policy.min_seq,
+    )
+    return Proposal(payload, {shard.line.sha256: shard.raw for shard in packed or ()}, skipped)
+
+
+def install_registry(
+    folder: OperatorFolder, raw: bytes, shards: Mapping[str, bytes], *, now: int
+) -> tuple[VerifiedRegistry, int]:
+    """Judge a signed registry as a client that knows the one before, and store it.
+
+    The caller holds the lock. Returns it with the number of shards that are new.
+    """
+    before = previous(folder)
+    verified = trusted_set(folder, seen=before.seen if before else None).update_registry(raw, now)
+    index = verified.payload.shards or ()
+    added = folder.write_shards(shards)
+    kept = {shard.sha256 for shard in index}
+    dropped = [shard for shard in before.shards if shard.sha256 not in kept] if before else []
+    folder.retire_shards(dropped, now=now)
+    folder.write_registry(raw)
+    folder.prune_shards(index, before=now - SHARD_GRACE)
+    return verified, len(added)
+
+
+def len_listed(payload: RegistryPayload) -> int:
+    """How many providers a registry lists, in itself or in its shards."""
+    if payload.shards is not None:
+        return sum(shard.n for shard in payload.shards)
+    return len(payload.entries or ())
+
+
+def check(descriptor: Descriptor, root: RootPayload, policy: Policy, now: int) -> None:
+    """What a client checks of a genuine descriptor.
+
+    Raises:
+        RegistryError: the subclass says why it would be refused.
+    """
+    check_descriptor(
+        descriptor,
+        network=root.network,
+        now=now,
+        min_seq=policy.min_seq.get(descriptor.id, 0),
+        revoked=descriptor.id in policy.revoked,
+    )
+
+
+def _acceptable(
+    folder: OperatorFolder, root: RootPayload, policy: Policy, now: int
+) -> tuple[dict[str, Entry], dict[str, str]]:
+    # Most entries are those of an hour ago. Their signatures were checked then, and that is most of
+    # the work: 100,000 of them take ten seconds.
+    known = entries_before(folder)
+    kept: dict[str, Entry] = {}
+    skipped: dict[str, str] = {}
+    for provider, entry in folder.read_entries().items():
+        try:
+            if known.get(provider) == entry:
+                descriptor = msgspec.json.decode(entry.d, type=Descriptor)
+            else:
+                descriptor = read_descriptor(entry)
+            check(descriptor, root, policy, now)
+        except RegistryError as error:
+            skipped[provider] = str(error)
+        else:
+            kept[provider] = entry
+    return kept, skipped
