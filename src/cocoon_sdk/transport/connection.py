@@ -146,8 +146,10 @@ class Connection:
     async def _drain(self) -> None:
         # Sealed records must all go out, in order: what a cancelled writer leaves behind waits here for
         # the next one. A record that was handed to the websocket is written even then.
+        self._sealed.extend(self._session.outgoing())
+        if not self._sealed and not self._write_lock.locked():
+            return  # as after nearly every message of an answer
         async with self._write_lock:
-            self._sealed.extend(self._session.outgoing())
             while self._sealed:
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await self._websocket.send(self._sealed.popleft())
