@@ -101,7 +101,7 @@ class Slice:
     def load_int(self, bits: int) -> int:
         """A signed big-endian number."""
         self._need(bits)
-        return int(self._raw.load_int(bits))
+        return int(self._raw.load_int(bits)) if bits else 0
 
     def load_bool(self) -> bool:
         """One bit."""
@@ -140,11 +140,20 @@ class Slice:
         return self.load_ref() if self.load_bool() else None
 
     def load_dict(self, key_bits: int) -> dict[int, Slice]:
-        """A hashmap with unsigned keys behind a presence bit."""
+        """A hashmap with unsigned keys behind a presence bit.
+
+        Only for cells that we or the devnet's executor made: the time is not bounded by the size.
+
+        Raises:
+            ChainDataError: malformed.
+        """
         root = self.load_maybe_ref()
         if root is None:
             return {}
-        parsed = _RawHashMap.parse(root.raw.begin_parse(), key_bits)
+        try:
+            parsed = _RawHashMap.parse(root.raw.begin_parse(), key_bits)
+        except Exception as error:  # as in `cell_from_boc`
+            raise ChainDataError("a dictionary is malformed") from error
         if parsed is None:
             raise ChainDataError("a dictionary has an exotic root")
         return {key: Slice(value) for key, value in parsed.items()}

@@ -104,6 +104,18 @@ def test_dictionaries_round_trip(entries: dict[int, int]) -> None:
     assert {key: value.load_uint(32) for key, value in s.load_dict(15).items()} == entries
 
 
+def test_no_bits_are_zero() -> None:
+    s = Builder().end_cell().begin_parse()
+    assert s.load_int(0) == s.load_uint(0) == 0
+
+
+def test_a_malformed_dictionary_is_refused() -> None:
+    leaf = Builder().store_uint(0, 2).end_cell()
+    s = Builder().store_maybe_ref(leaf).end_cell().begin_parse()
+    with pytest.raises(ChainDataError, match="dictionary"):
+        s.load_dict(8)
+
+
 def test_dictionary_keys_must_fit() -> None:
     with pytest.raises(ChainDataError):
         dict_cell({16: Builder().end_cell()}, 4)
