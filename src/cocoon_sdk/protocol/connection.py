@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar
 
-import msgspec
-
+from cocoon_sdk.protocol.agreement import Random
 from cocoon_sdk.protocol.constants import (
     CLOSE_TIMEOUT,
     MAX_AGE,
     MAX_PLAINTEXT,
     MIN_PLAINTEXT,
 )
-from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError, TruncatedError
+from cocoon_sdk.protocol.errors import RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import Event, MessageReceived, PeerClosed
-from cocoon_sdk.protocol.frames import (
-    FLAG_END,
-    FRAME_HEADER,
-    MAX_CHUNK,
-    body_limits,
-)
-from cocoon_sdk.protocol.framing import pack_frame, pack_frames, unpack_frame
-from cocoon_sdk.protocol.handshake import Random
+from cocoon_sdk.protocol.frames import FLAG_END, FRAME_HEADER
+from cocoon_sdk.protocol.framing import unpack_frame
 from cocoon_sdk.protocol.keyschedule import SessionKeys
-from cocoon_sdk.protocol.lifecycle import Clock, Lifecycle
+from cocoon_sdk.protocol.lifecycle import Clock
 from cocoon_sdk.protocol.messages import (
     BodyError,
     Close,
@@ -36,21 +28,13 @@ from cocoon_sdk.protocol.messages import (
     Ping,
     Pong,
     decode_body,
-    encode_body,
-    frame_type,
 )
-from cocoon_sdk.protocol.padding import PaddingPolicy
-from cocoon_sdk.protocol.pings import PingLedger
 from cocoon_sdk.protocol.records import RecordReader, RecordWriter
-from cocoon_sdk.protocol.streams import StreamTable
-
-_ENCODING_ERRORS = (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError)
+from cocoon_sdk.protocol.sending import Sender
 
 
-class Connection(Lifecycle):
+class Connection(Sender):
     """One end of a session. Subclasses bring the handshake: a chain of `_step`s, the last of which is ours."""
-
-    _is_client: ClassVar[bool]
 
     def __init__(
         self,
@@ -60,21 +44,9 @@ class Connection(Lifecycle):
         padding: str,
         max_request_bytes: int,
     ) -> None:
-        super().__init__(clock)
+        super().__init__(clock, padding=padding, max_request_bytes=max_request_bytes)
         self._random = random
-        self._padding = PaddingPolicy.parse(padding)
-        self._padded = self._padding is not PaddingPolicy.OFF
-        self._streams = StreamTable(
-            is_client=self._is_client, limits=body_limits(max_request_bytes)
-        )
-        self._pings = PingLedger(clock)
-        self._max_chunk = MAX_CHUNK
         self._step: Callable[[bytes], list[Event]] = self._too_early
-
-    @property
-    def open_streams(self) -> int:
-        """Streams that not both sides have ended."""
-        return len(self._streams)
 
     def receive(self, message: bytes) -> list[Event]:
         """Take one whole binary websocket message.
@@ -90,44 +62,6 @@ class Connection(Lifecycle):
         except RemoteProtocolError:
             self._kill()
             raise
-
-    def send(self, stream: int, message: Message, *, end: bool = False) -> int:
-        """Queue a message, cut into records as needed; `end` says that it is our last on the stream.
-
-        Returns how many websocket messages were queued.
-
-        Raises:
-            LocalProtocolError: the protocol forbids it here and now; nothing was queued.
-        """
-        kind = frame_type(message)
-        if kind is FrameType.CLOSE or kind is FrameType.PONG:
-            raise LocalProtocolError(f"{kind.name} is the session's own: see close() and receive()")
-        writer = self._sendable()
-        try:
-            body = encode_body(message)
-        except _ENCODING_ERRORS as error:
-            raise LocalProtocolError(f"{kind.name} cannot be encoded: {error}") from error
-        self._streams.check_send(stream, kind, len(body), end=end)
-        if isinstance(message, Ping):
-            self._pings.sending(message.token)
-        count = self._queue(writer, stream, kind, body, end=end)
-        self._streams.sent(stream, kind, end=end)
-        if stream:
-            self._touch(self._idle)
-        return count
-
-    def close(self, reason: CloseReason = CloseReason.NORMAL) -> None:
-        """Queue our CLOSE; nothing can be sent after it. Calling it again changes nothing.
-
-        Before the handshake is over there is no CLOSE to send: the session just ends.
-        """
-        if self._closed or self._dead:
-            return
-        if self._writer is None:
-            self._kill()
-            return
-        self._closed = True
-        self._queue(self._writer, 0, FrameType.CLOSE, encode_body(Close(reason)))
 
     def eof(self) -> None:
         """The transport has ended.
@@ -181,7 +115,12 @@ class Connection(Lifecycle):
         kind, flags, stream, chunk = unpack_frame(plaintext, tag)
         if kind is FrameType.DELTA and self._padded and len(plaintext) != MIN_PLAINTEXT:
             raise RemoteProtocolError("a DELTA outside the constant cell")
+        # The stream header makes the first record longer, which would mark a DELTA.
+        if self._is_client and reader.count == 1 and kind is not FrameType.PING:
+            raise RemoteProtocolError(f"the provider's first record is a {kind.name}, not a PING")
         body = self._streams.receive(stream, kind, flags, chunk)
+        if kind is FrameType.REQUEST and self._pacer is not None:
+            self._pacer.opened(stream)
         if stream:
             self._touch(self._idle)
         if body is None:
@@ -191,15 +130,15 @@ class Connection(Lifecycle):
         except BodyError as error:
             raise RemoteProtocolError(str(error)) from error
         if stream == 0:
-            return self._on_connection_frame(decoded, body)
+            return self._on_connection_frame(kind, decoded, body)
         return [MessageReceived(stream, decoded, body, bool(flags & FLAG_END))]
 
-    def _on_connection_frame(self, message: Message, body: bytes) -> list[Event]:
+    def _on_connection_frame(self, kind: FrameType, message: Message, body: bytes) -> list[Event]:
         match message:
             case Ping(token=token):
                 self._pings.received()
                 if not self._closed:
-                    self._queue(self._sendable(), 0, FrameType.PONG, token)
+                    self._queue(self._require_keys(), 0, FrameType.PONG, token)
             case Pong(token=token):
                 self._pings.answered(token)
             case Cover():
@@ -208,20 +147,6 @@ class Connection(Lifecycle):
                 self._peer_closed = True
                 return [PeerClosed(reason, self._streams.unended)]
             case _:
+                self._challenges.received(kind)
                 return [MessageReceived(0, message, body, end=False)]
         return []
-
-    def _queue(
-        self, writer: RecordWriter, stream: int, kind: FrameType, body: bytes, *, end: bool = False
-    ) -> int:
-        """Seal the records of one body; how many they are."""
-        if len(body) <= self._max_chunk:  # nearly all, and each token of an answer comes this way
-            plaintext, tag = pack_frame(kind, stream, body, end=end, padded=self._padded)
-            self._transmit(writer.seal(plaintext, tag))
-            return 1
-        before = writer.count
-        for plaintext, tag in pack_frames(
-            kind, stream, body, end=end, limit=self._max_chunk, padded=self._padded
-        ):
-            self._transmit(writer.seal(plaintext, tag))
-        return writer.count - before

@@ -16,7 +16,7 @@ KNOWN_FLAGS = FLAG_END | FLAG_MORE
 
 MAX_DELTA = 246  # a DELTA fills exactly one 256-byte cell
 MAX_CHUNK = MAX_PLAINTEXT - FRAME_HEADER.size
-_MAX_STRUCTURED = 1 << 20
+MAX_STRUCTURED = 1 << 20
 _MAX_SMALL = REQUEST_BUCKET - FRAME_HEADER.size  # fits one record of any peer, so it is never cut
 
 F = FrameType
@@ -42,6 +42,8 @@ SERVER_FRAMES: Mapping[FrameType, frozenset[FrameType]] = {
 # Frames that may be a side's last on a stream. An answer ends with its receipt, never with text.
 CLIENT_ENDS = frozenset({*CLIENT_FRAMES, *_ENDING})
 SERVER_ENDS = frozenset({F.RECEIPT, F.ERROR, F.CLOSE_AUTH, F.STATE})
+# Of these, all but ERROR always are: it may be followed by the receipt of what was billed.
+SERVER_LAST = SERVER_ENDS - {F.ERROR}
 
 # Only these may span several records.
 FRAGMENTED = frozenset({F.REQUEST, F.RESULT, F.ATTEST, F.ERROR})
@@ -55,8 +57,8 @@ _MAX_BODY: Mapping[FrameType, int] = {
     **EXACT_BODY,
     F.DELTA: MAX_DELTA,
     F.COVER: MAX_CHUNK,
-    F.RESULT: _MAX_STRUCTURED,
-    F.ATTEST: _MAX_STRUCTURED,
+    F.RESULT: MAX_STRUCTURED,
+    F.ATTEST: MAX_STRUCTURED,
     F.ERROR: MAX_CHUNK,
 }
 

@@ -6,13 +6,20 @@ opaque bytes to it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import NamedTuple
 
 from nacl import bindings as sodium
-from nacl.exceptions import CryptoError
 
 from cocoon_sdk.keys import DOMAIN_CLIENT_AUTH, DOMAIN_SERVER_AUTH, Signer, verify_signature
+from cocoon_sdk.protocol.agreement import (
+    NONCE,
+    ClientResult,
+    Random,
+    ServerResult,
+    exchange,
+    open_sealed,
+)
 from cocoon_sdk.protocol.constants import (
     CLOSE_CLIENT_AUTH,
     CLOSE_VERSION,
@@ -41,34 +48,12 @@ from cocoon_sdk.protocol.kem import (
 )
 from cocoon_sdk.protocol.keyschedule import (
     HandshakeKeys,
-    SessionKeys,
     handshake_keys,
     session_keys,
     transcript_hash,
 )
 
-Random = Callable[[int], bytes]
-
-_NONCE = bytes(12)  # each handshake key seals one message
 _SCALAR_BYTES = 32
-
-
-class ClientResult(NamedTuple):
-    """What the client holds after SERVER_HELLO: the message to send, and the session."""
-
-    client_auth: bytes
-    keys: SessionKeys
-    suite: int
-    server_params: bytes
-
-
-class ServerResult(NamedTuple):
-    """What the server holds after CLIENT_AUTH."""
-
-    keys: SessionKeys
-    suite: int
-    client_key: bytes | None
-    client_params: bytes
 
 
 class ClientHandshake:
@@ -122,7 +107,7 @@ class ClientHandshake:
             raise RemoteProtocolError(f"the server chose suite {hello.suite}, not {self._suite}")
         th1 = transcript_hash(PROTOCOL_LABEL, self.hello, hello.clear)
         keys = handshake_keys(th1, self._agree(hello))
-        opened = _open(hello.auth, th1, keys.server, "SERVER_HELLO")
+        opened = open_sealed(hello.auth, th1, keys.server, "SERVER_HELLO")
         signature, server_params = opened[:SIGNATURE_BYTES], opened[SIGNATURE_BYTES:]
         if not verify_signature(self._provider_id, DOMAIN_SERVER_AUTH + th1, signature):
             raise RemoteProtocolError("the server does not hold the provider's identity key")
@@ -133,7 +118,7 @@ class ClientHandshake:
             )
         th2 = transcript_hash(th1, hello.auth)
         sealed = sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
-            self._auth(th2), th2, _NONCE, keys.client
+            self._auth(th2), th2, NONCE, keys.client
         )
         th3 = transcript_hash(th2, sealed)
         return ClientResult(
@@ -144,7 +129,7 @@ class ClientHandshake:
         )
 
     def _agree(self, hello: ServerHello) -> bytes:
-        shared = _exchange(self._secret, hello.ephemeral)
+        shared = exchange(self._secret, hello.ephemeral)
         if self._kem is None:
             return shared
         if hello.kem_ciphertext is None:
@@ -200,7 +185,7 @@ class ServerHandshake:
             raise RemoteProtocolError("the client expects another provider")
         suite = common[-1]
         secret = self._random(_SCALAR_BYTES)
-        shared = _exchange(secret, hello.ephemeral)
+        shared = exchange(secret, hello.ephemeral)
         ciphertext: bytes | None = None
         if suite == SUITE_HYBRID:
             if hello.kem_key is None:
@@ -218,7 +203,7 @@ class ServerHandshake:
         keys = handshake_keys(th1, shared)
         signature = self._identity.sign(DOMAIN_SERVER_AUTH + th1)
         auth = sodium.crypto_aead_chacha20poly1305_ietf_encrypt(
-            signature + self._params, th1, _NONCE, keys.server
+            signature + self._params, th1, NONCE, keys.server
         )
         pending = ServerPending(
             th2=transcript_hash(th1, auth),
@@ -245,7 +230,9 @@ class ServerPending(NamedTuple):
         """
         th2, keys = self.th2, self.keys
         sealed = sealed_client_auth(message)
-        auth = ClientAuth.decode(_open(sealed, th2, keys.client, "CLIENT_AUTH", CLOSE_CLIENT_AUTH))
+        auth = ClientAuth.decode(
+            open_sealed(sealed, th2, keys.client, "CLIENT_AUTH", CLOSE_CLIENT_AUTH)
+        )
         client_key: bytes | None = None
         if auth.kind == KIND_ED25519:
             client_key = auth.public_key
@@ -260,17 +247,3 @@ class ServerPending(NamedTuple):
             client_key=client_key,
             client_params=auth.params,
         )
-
-
-def _exchange(secret: bytes, peer: bytes) -> bytes:
-    try:
-        return sodium.crypto_scalarmult(secret, peer)
-    except CryptoError as error:  # libsodium refuses the all-zero result
-        raise RemoteProtocolError("the peer's ephemeral key has small order") from error
-
-
-def _open(sealed: bytes, ad: bytes, key: bytes, name: str, *code: int) -> bytes:
-    try:
-        return sodium.crypto_aead_chacha20poly1305_ietf_decrypt(sealed, ad, _NONCE, key)
-    except CryptoError as error:
-        raise RemoteProtocolError(f"{name} is not authentic", *code) from error

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from cocoon_sdk.protocol.constants import MAX_AGE, MAX_RECORDS, SOFT_AGE
+from cocoon_sdk.protocol.constants import MAX_AGE, MAX_RECORDS, SOFT_AGE, SOFT_RECORDS
 from cocoon_sdk.protocol.errors import LocalProtocolError
+from cocoon_sdk.protocol.pacing import Pacer
 from cocoon_sdk.protocol.records import RecordReader, RecordWriter
 
 Clock = Callable[[], float]
@@ -26,6 +27,7 @@ class Lifecycle:
         self._outgoing: list[bytes] = []
         self._writer: RecordWriter | None = None
         self._reader: RecordReader | None = None
+        self._pacer: Pacer | None = None  # of strict padding, once the keys are there
         self._session_id = self._exporter = b""
         self._suite = 0
         self._dead = False
@@ -44,8 +46,9 @@ class Lifecycle:
 
     @property
     def aged(self) -> bool:
-        """Whether the session is too old for new streams; those that run may end."""
-        return self._clock() >= self._established + SOFT_AGE
+        """Whether the session is too old for new streams, in time or records; those that run may end."""
+        worn = max(self.frames_sent, self.frames_received) >= SOFT_RECORDS
+        return worn or self._clock() >= self._established + SOFT_AGE
 
     @property
     def session_id(self) -> bytes:
@@ -83,12 +86,15 @@ class Lifecycle:
         return None if due == math.inf else due
 
     def outgoing(self) -> list[bytes]:
-        """Drain the websocket messages to send, in order."""
+        """Drain the websocket messages to send now, in order."""
         messages, self._outgoing = self._outgoing, []
         return messages
 
     def _transmit(self, message: bytes) -> None:
-        self._outgoing.append(message)
+        if self._pacer is None:
+            self._outgoing.append(message)
+        else:
+            self._pacer.put(message)
         self.bytes_sent += len(message)
 
     def _touch(self, quiet: float) -> None:

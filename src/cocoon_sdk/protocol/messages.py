@@ -179,6 +179,10 @@ class Result(_Array, frozen=True):
     kind: str
     data: Any
 
+    def __post_init__(self) -> None:
+        if self.part >= self.of:
+            raise ValueError(f"part {self.part} of {self.of}")
+
 
 class Queue(_Array, frozen=True):
     """QUEUE: position and estimated milliseconds of a waiting request."""

@@ -7,6 +7,7 @@ from functools import partial
 from typing import ClassVar
 
 from cocoon_sdk.keys import Signer, is_valid_public_key
+from cocoon_sdk.protocol.agreement import Random
 from cocoon_sdk.protocol.connection import Connection
 from cocoon_sdk.protocol.constants import (
     AUTH_TIMEOUT,
@@ -20,10 +21,11 @@ from cocoon_sdk.protocol.constants import (
 )
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.events import Event, HandshakeCompleted
-from cocoon_sdk.protocol.handshake import ClientHandshake, Random, ServerHandshake, ServerPending
+from cocoon_sdk.protocol.handshake import ClientHandshake, ServerHandshake, ServerPending
 from cocoon_sdk.protocol.kem import Encapsulate, encapsulate
 from cocoon_sdk.protocol.lifecycle import Clock
 from cocoon_sdk.protocol.messages import PING_BYTES, Ping
+from cocoon_sdk.protocol.pacing import Pacer
 from cocoon_sdk.protocol.padding import PaddingPolicy
 from cocoon_sdk.protocol.params import (
     ChannelId,
@@ -105,6 +107,8 @@ class ClientSession(Connection):
         max_plaintext = decode_server_params(result.server_params)
         self._transmit(result.client_auth)
         self._establish(result.keys, result.suite, max_plaintext=max_plaintext)
+        if self._padding is PaddingPolicy.STRICT:
+            self._pacer = Pacer(self._clock)
         self._touch(self._idle)
         return [
             HandshakeCompleted(
@@ -172,6 +176,8 @@ class ServerSession(Connection):
         if params.channel is not None and result.client_key is None:
             raise RemoteProtocolError("an anonymous client named a channel", CLOSE_CLIENT_AUTH)
         self._establish(result.keys, result.suite)
+        if PaddingPolicy.STRICT in {params.padding, self._padding}:
+            self._pacer = Pacer(self._clock)
         self._touch(FIRST_REQUEST_TIMEOUT)
         # The stream header rides on the first record: a PING there keeps every DELTA at one length.
         self.send(0, Ping(self._random(PING_BYTES)))

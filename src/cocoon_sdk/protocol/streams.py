@@ -17,6 +17,7 @@ from cocoon_sdk.protocol.frames import (
     FRAGMENTED,
     SERVER_ENDS,
     SERVER_FRAMES,
+    SERVER_LAST,
 )
 from cocoon_sdk.protocol.messages import FrameType
 
@@ -26,12 +27,13 @@ _MAX_STREAM_ID = 2**32 - 1
 class _Stream:
     """One open stream: what opened it and who has ended."""
 
-    __slots__ = ("client_ended", "opener", "server_ended")
+    __slots__ = ("client_ended", "failed", "opener", "server_ended")
 
     def __init__(self, opener: FrameType) -> None:
         self.opener = opener
         self.client_ended = False
         self.server_ended = False
+        self.failed = False  # the server said ERROR and owes a RECEIPT
 
 
 class _Partial:
@@ -90,8 +92,8 @@ class StreamTable:
         fault = self._fault(stream, kind, from_client=self._is_client)
         if fault is None and self._is_client and stream >= self._next:
             fault = f"stream {stream} was not reserved"
-        if fault is None and end:
-            fault = self._end_fault(stream, kind, from_client=self._is_client)
+        if fault is None:
+            fault = self._end_fault(stream, kind, from_client=self._is_client, end=end)
         if fault is not None:
             raise LocalProtocolError(fault)
         if size > self._limits[kind] or size < EXACT_BODY.get(kind, 0):
@@ -102,8 +104,7 @@ class StreamTable:
     def sent(self, stream: int, kind: FrameType, *, end: bool) -> None:
         """Record what `check_send` allowed."""
         self._opened(stream, kind)
-        if end:
-            self._ended(stream, client=self._is_client)
+        self._passed(stream, kind, from_client=self._is_client, end=end)
 
     def receive(self, stream: int, kind: FrameType, flags: int, chunk: bytes) -> bytes | None:
         """Take one record's part of a body: the whole body, or None while records are missing.
@@ -144,11 +145,11 @@ class StreamTable:
                 return None
             body = b"".join(partial.chunks)
             del self._partial[stream]
-        if flags & FLAG_END:
-            fault = self._end_fault(stream, kind, from_client=from_client)
-            if fault is not None:
-                raise RemoteProtocolError(fault)
-            self._ended(stream, client=from_client)
+        end = bool(flags & FLAG_END)
+        fault = self._end_fault(stream, kind, from_client=from_client, end=end)
+        if fault is not None:
+            raise RemoteProtocolError(fault)
+        self._passed(stream, kind, from_client=from_client, end=end)
         return body
 
     def _fault(self, stream: int, kind: FrameType, *, from_client: bool) -> str | None:
@@ -163,6 +164,8 @@ class StreamTable:
         follow_ups = CLIENT_FRAMES if from_client else SERVER_FRAMES
         if kind not in follow_ups[state.opener]:
             return f"{kind.name} does not belong on a {state.opener.name} stream"
+        if state.failed and not from_client and kind is not FrameType.RECEIPT:
+            return f"{kind.name} after the ERROR of stream {stream}"
         return None
 
     def _opening_fault(self, stream: int, kind: FrameType, *, from_client: bool) -> str | None:
@@ -175,19 +178,29 @@ class StreamTable:
         return None
 
     @staticmethod
-    def _end_fault(stream: int, kind: FrameType, *, from_client: bool) -> str | None:
-        if stream != 0 and kind in (CLIENT_ENDS if from_client else SERVER_ENDS):
-            return None
-        return f"{kind.name} cannot end stream {stream}"
+    def _end_fault(stream: int, kind: FrameType, *, from_client: bool, end: bool) -> str | None:
+        """Why this frame may not come with, or without, END, or None."""
+        if end:
+            if stream != 0 and kind in (CLIENT_ENDS if from_client else SERVER_ENDS):
+                return None
+            return f"{kind.name} cannot end stream {stream}"
+        if not from_client and kind in SERVER_LAST:
+            return f"{kind.name} without END on stream {stream}"
+        return None
 
     def _opened(self, stream: int, kind: FrameType) -> None:
         if stream > self._highest:
             self._open[stream] = _Stream(kind)
             self._highest = stream
 
-    def _ended(self, stream: int, *, client: bool) -> None:
+    def _passed(self, stream: int, kind: FrameType, *, from_client: bool, end: bool) -> None:
+        """A whole frame went by: what it ends or leaves to come."""
+        if not end:
+            if kind is FrameType.ERROR and stream != 0 and not from_client:
+                self._open[stream].failed = True
+            return
         state = self._open[stream]
-        if client:
+        if from_client:
             state.client_ended = True
         else:
             state.server_ended = True

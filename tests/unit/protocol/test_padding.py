@@ -3,7 +3,13 @@ from __future__ import annotations
 import pytest
 
 from cocoon_sdk.protocol.errors import LocalProtocolError
-from cocoon_sdk.protocol.padding import BUCKETS, PaddingPolicy, bucket, request_bucket
+from cocoon_sdk.protocol.padding import (
+    BUCKETS,
+    PaddingPolicy,
+    bucket,
+    request_bucket,
+    rounded_cells,
+)
 
 
 def test_buckets_are_those_of_the_specification() -> None:
@@ -19,7 +25,21 @@ def test_the_smallest_bucket_that_holds_it() -> None:
 
 def test_policies() -> None:
     assert PaddingPolicy.parse("default") is PaddingPolicy.DEFAULT
+    assert PaddingPolicy.parse("strict") is PaddingPolicy.STRICT
     assert PaddingPolicy.parse("off") is PaddingPolicy.OFF
-    for word in ("OFF", "strict", ""):
+    for word in ("OFF", "Strict", ""):
         with pytest.raises(LocalProtocolError, match="padding"):
             PaddingPolicy.parse(word)
+
+
+def test_lengths_of_answers_in_strict_mode() -> None:
+    lengths = sorted({rounded_cells(count) for count in range(2000)})
+    assert lengths[:12] == [64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448]
+    assert [b - a for a, b in zip(lengths, lengths[1:], strict=False)][12:] == [128] * (
+        len(lengths) - 13
+    )
+    for count in range(2000):
+        rounded = rounded_cells(count)
+        assert count <= rounded
+        assert rounded in {64, *(n for n in lengths if n <= count * 1.25)}
+        assert rounded == min(length for length in lengths if length >= count)

@@ -49,7 +49,7 @@ answers = st.one_of(
     ),
     st.builds(
         Result,
-        *[st.integers(0, 2**32 - 1)] * 3,
+        *(st.integers(0, 2**32 - 1), st.integers(0, 2**31 - 1), st.integers(2**31, 2**32 - 1)),
         text,
         st.integers(0, 200_000).map(lambda n: b"r" * n),
     ),

@@ -13,6 +13,7 @@ from cocoon_sdk.protocol.frames import (
     FLAG_MORE,
     SERVER_ENDS,
     SERVER_FRAMES,
+    SERVER_LAST,
     body_limits,
 )
 from cocoon_sdk.protocol.messages import FrameType as F
@@ -50,8 +51,9 @@ def test_who_may_send_what_on_which_stream(opener: F, kind: F) -> None:
         (server, client, SERVER_FRAMES[opener]),
     ):
         if kind in allowed:
-            send(sender, stream, kind)
-            assert receiver.receive(stream, kind, 0, b"x") == b"x"
+            end = sender is server and kind in SERVER_LAST
+            send(sender, stream, kind, end=end)
+            assert receiver.receive(stream, kind, FLAG_END * end, b"x") == b"x"
         else:
             with pytest.raises(LocalProtocolError, match=kind.name):
                 send(sender, stream, kind)
@@ -77,6 +79,51 @@ def test_which_frames_may_end_a_stream(kind: F) -> None:
             else:
                 with pytest.raises(LocalProtocolError, match="cannot end"):
                     send(table, 1, kind, end=True)
+
+
+@pytest.mark.parametrize(
+    ("opener", "kind"),
+    [
+        (F.REQUEST, F.RECEIPT),
+        (F.RECEIPT_GET, F.RECEIPT),
+        (F.STATE_GET, F.STATE),
+        (F.CLOSE_REQUEST, F.CLOSE_AUTH),
+    ],
+)
+def test_what_is_always_the_providers_last(opener: F, kind: F) -> None:
+    server, client = server_table(opener), client_table()
+    send(client, client.reserve(), opener)
+    with pytest.raises(LocalProtocolError, match=f"{kind.name} without END on stream 1"):
+        send(server, 1, kind)
+    with pytest.raises(RemoteProtocolError, match=f"{kind.name} without END on stream 1"):
+        client.receive(1, kind, 0, b"x")
+
+
+def test_after_an_error_only_the_receipt_of_what_was_billed() -> None:
+    server, client = server_table(), client_table()
+    send(client, client.reserve(), F.REQUEST)
+    send(server, 1, F.ERROR)
+    assert client.receive(1, F.ERROR, 0, b"x") == b"x"
+    for kind in (F.DELTA, F.METER, F.ERROR, F.RESULT, F.QUEUE):
+        with pytest.raises(LocalProtocolError, match=f"{kind.name} after the ERROR of stream 1"):
+            send(server, 1, kind)
+        with pytest.raises(RemoteProtocolError, match=f"{kind.name} after the ERROR of stream 1"):
+            client.receive(1, kind, 0, b"x")
+    send(client, 1, F.VOUCHER)  # the other side is as free as before
+    assert server.receive(1, F.VOUCHER, 0, b"x") == b"x"
+    send(server, 1, F.RECEIPT, end=True)
+    assert client.receive(1, F.RECEIPT, FLAG_END, b"x") == b"x"
+
+
+def test_an_error_of_the_client_or_of_the_connection_silences_nobody() -> None:
+    server, client = server_table(), client_table()
+    send(client, client.reserve(), F.REQUEST)
+    send(client, 1, F.ERROR)
+    assert server.receive(1, F.ERROR, 0, b"x") == b"x"
+    send(server, 0, F.ERROR)
+    assert client.receive(0, F.ERROR, 0, b"x") == b"x"
+    send(server, 1, F.DELTA)
+    assert client.receive(1, F.DELTA, 0, b"x") == b"x"
 
 
 def test_text_never_ends_an_answer() -> None:
@@ -253,7 +300,7 @@ def test_a_body_in_parts_has_the_limit_of_a_whole_one() -> None:
 def test_our_own_sizes(kind: F, size: int) -> None:
     table = server_table()
     with pytest.raises(LocalProtocolError, match=f"{kind.name} body of {size} bytes"):
-        table.check_send(1, kind, size, end=False)
+        table.check_send(1, kind, size, end=kind is F.RECEIPT)
 
 
 def test_a_delta_above_a_cell_is_refused() -> None:

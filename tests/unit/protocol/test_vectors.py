@@ -10,15 +10,11 @@ import pytest
 from nacl import bindings as sodium
 
 from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.protocol.agreement import ClientResult, ServerResult
 from cocoon_sdk.protocol.constants import MAX_PLAINTEXT, TYPE_DATA
 from cocoon_sdk.protocol.frames import MAX_CHUNK
 from cocoon_sdk.protocol.framing import pack_frames, unpack_frame
-from cocoon_sdk.protocol.handshake import (
-    ClientHandshake,
-    ClientResult,
-    ServerHandshake,
-    ServerResult,
-)
+from cocoon_sdk.protocol.handshake import ClientHandshake, ServerHandshake
 from cocoon_sdk.protocol.messages import FrameType
 from cocoon_sdk.protocol.params import decode_server_params, encode_server_params
 from cocoon_sdk.protocol.records import RecordReader, RecordWriter

@@ -1,0 +1,46 @@
+"""ATTEST_CHALLENGE and ATTEST in pairs: a fresh quote is dear to make, and says nothing new the second time."""
+
+from __future__ import annotations
+
+from cocoon_sdk.protocol.constants import CLOSE_RATE
+from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
+from cocoon_sdk.protocol.messages import FrameType
+
+
+class ChallengeLedger:
+    """Which side waits for an ATTEST of the other."""
+
+    __slots__ = ("_ours", "_theirs")
+
+    def __init__(self) -> None:
+        self._ours = self._theirs = False
+
+    def sending(self, kind: FrameType) -> None:
+        """Note a frame of ours; others than these two are let through.
+
+        Raises:
+            LocalProtocolError: a challenge before the last one was answered, or an answer to none.
+        """
+        if kind is FrameType.ATTEST_CHALLENGE:
+            if self._ours:
+                raise LocalProtocolError("an ATTEST_CHALLENGE is open; wait for its ATTEST")
+            self._ours = True
+        elif kind is FrameType.ATTEST:
+            if not self._theirs:
+                raise LocalProtocolError("an ATTEST that answers no ATTEST_CHALLENGE")
+            self._theirs = False
+
+    def received(self, kind: FrameType) -> None:
+        """Note a frame of the peer; others than these two are let through.
+
+        Raises:
+            RemoteProtocolError: as for `sending`; challenges in a row are a flood (4429).
+        """
+        if kind is FrameType.ATTEST_CHALLENGE:
+            if self._theirs:
+                raise RemoteProtocolError("a second open ATTEST_CHALLENGE", CLOSE_RATE)
+            self._theirs = True
+        elif kind is FrameType.ATTEST:
+            if not self._ours:
+                raise RemoteProtocolError("an ATTEST that answers no ATTEST_CHALLENGE")
+            self._ours = False
