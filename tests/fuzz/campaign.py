@@ -48,7 +48,7 @@ def run(name: str, out: Path, seconds: str) -> bool:
         sys.executable, "-m", "fuzz.campaign", "--out", str(out), "--inside", name, "--",
         f"-max_total_time={seconds}", f"-timeout={SLOWEST}", f"-rss_limit_mb={MEMORY}",
         f"-max_len={target.max_len}", f"-artifact_prefix={crashes}/{name}-", "-print_final_stats=1",
-        f"-dict={words}", str(corpus),
+        *([f"-dict={words}"] if target.words else []), str(corpus),
     ]  # fmt: skip
     log = out / f"{name}.log"
     with log.open("wb") as file:

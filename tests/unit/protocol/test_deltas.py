@@ -53,6 +53,16 @@ def test_cells_are_filled() -> None:
     assert len(deltas) == 5  # 21 pieces of 11 bytes in each cell
 
 
+def test_ids_are_counted_by_their_size() -> None:
+    """One cell has 233 bytes for text and ids; an id takes 1, 2, 3 or 5."""
+    for token, count in ((127, 232), (128, 116), (255, 116), (256, 77), (65_535, 77), (65_536, 46)):
+        piece = ("x", [token] * count)
+        [full] = split_delta(0, 0, Channel.CONTENT, [piece])
+        assert len(encode_body(full)) <= MAX_DELTA
+        more = split_delta(0, 0, Channel.CONTENT, [piece, ("y" * 4, [])])
+        assert [delta.text for delta in more] == ["x", "yyyy"]
+
+
 def test_nothing_makes_nothing() -> None:
     assert split_delta(0, 0, Channel.CONTENT, []) == []
     assert split_delta(0, 0, Channel.CONTENT, [("", [])]) == []

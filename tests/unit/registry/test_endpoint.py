@@ -1,3 +1,4 @@
+import ipaddress
 from collections.abc import Sequence
 
 import pytest
@@ -52,6 +53,8 @@ def test_allowed_forms(url: str, host: str, port: int, secure: bool, loopback: b
         "wss://provider.example\\@evil",
         "wss://provider.example/\r\nHost: x",
         "wss://provider.example/ x",
+        "wss://provider.example/\x00",
+        "wss://provider.example/\x7f",
         "wss://prövider.example",
         "wss://[::1",
         "wss://" + "a" * 600,
@@ -87,9 +90,15 @@ def test_addresses_that_are_not_public(address: str) -> None:
     assert str(check_address(address, allow_private=True))
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "2606:4700::1", "64:ff9b::808:808"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("1.1.1.1", "8.8.8.8", "2606:4700::1", "64:ff9b::808:808", "::ffff:8.8.8.8"),
+        "2001:0:4136:e378:8000:63bf:f7f7:f7f7",  # Teredo to 8.8.8.8
+    ],
+)
 def test_public_addresses(address: str) -> None:
-    assert str(check_address(address)) == address
+    assert check_address(address) == ipaddress.ip_address(address)
 
 
 def test_loopback_can_be_allowed_without_the_rest() -> None:

@@ -53,6 +53,11 @@ def test_impossible_trust(trust: list[str] | str | bytes, threshold: int | None)
         parse_trust(trust, threshold)
 
 
+def test_no_keys_at_all_are_told_from_a_wrong_threshold() -> None:
+    with pytest.raises(ConfigError, match="empty"):
+        parse_trust([])
+
+
 def test_a_pinned_file_is_capped(tmp_path: Path) -> None:
     path = tmp_path / "root.json"
     path.write_bytes(b" " * (512 * 1024 + 1))

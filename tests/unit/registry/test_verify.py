@@ -101,6 +101,12 @@ def test_a_registry_of_a_later_root_asks_for_that_root(world: World) -> None:
         trusted.update_registry(world.make_registry(1, root_version=2), NOW)
 
 
+def test_a_network_that_is_none_is_refused_even_in_a_first_root(world: World) -> None:
+    trusted = TrustedSet(parse_trust(world.trust))
+    with pytest.raises(RegistryFormatError, match="not a network"):
+        trusted.update_root(world.make_root(1, network="anything"))
+
+
 def test_the_network_is_fixed_by_the_caller_or_the_first_root(world: World) -> None:
     with pytest.raises(RegistryFormatError, match="devnet/test, expected -239/main"):
         trusting(world, network="-239/main")
