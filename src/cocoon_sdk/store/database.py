@@ -21,7 +21,6 @@ from sqlalchemy.exc import DBAPIError
 from cocoon_sdk.errors import StoreError
 from cocoon_sdk.settings import state_dir
 from cocoon_sdk.store.engine import make_engine
-from cocoon_sdk.store.migrate import migrate
 
 T = TypeVar("T")
 
@@ -141,6 +140,9 @@ class Database:
             return
         with connection:
             try:
+                # Alembic takes as long to import as the rest of a client, and only this needs it.
+                from cocoon_sdk.store.migrate import migrate
+
                 with connection.begin():
                     migrate(connection, self._migrations)
             except DBAPIError as error:
