@@ -46,8 +46,8 @@ class Pacer:
     def hold(self, stream: int, seal: Seal, streams: int) -> None:
         """Keep the last frame of an answer until its length is a round one."""
         begun = self._opened.pop(stream)
-        before = math.ceil(len(self._waiting) / max(1, streams))  # ticks until it could leave
-        self._held[stream] = (begun + rounded_cells(self._ticks - begun + before), seal)
+        before = math.ceil(len(self._waiting) / max(1, streams))  # ticks until its turn comes
+        self._held[stream] = (begun + rounded_cells(self._ticks - begun + before + 1), seal)
 
     def due(self, streams: int) -> float | None:
         """When the next tick is; None while nothing is open and nothing waits."""
@@ -59,7 +59,9 @@ class Pacer:
         """What goes now, with `streams` open."""
         now = self._clock()
         # A late tick is not made up for: nobody sends faster than the rate.
-        self._next = max(self._next, now - STRICT_INTERVAL) + STRICT_INTERVAL
+        self._next += STRICT_INTERVAL
+        if self._next <= now:
+            self._next = now + STRICT_INTERVAL
         self._ticks += 1
         cells = max(1, streams, len(self._held))
         covering = bool(streams or self._held)

@@ -12,6 +12,8 @@ _FIXED = (
     1 + 3 * 5 + 5 + 5
 )  # MessagePack: array header, three numbers, headers of the kind and of the data
 
+_AROUND = len(encode_body(Result(0, 0, 1, "", None))) - 1  # nil is one byte
+
 
 def split_result(
     first_seq: int, kind: str, items: Sequence[Any], *, limit: int = MAX_STRUCTURED
@@ -25,7 +27,7 @@ def split_result(
     groups: list[list[Any]] = [[]]
     left = room
     for item in items:
-        size = len(encode_body(Result(0, 0, 1, "", item)))
+        size = len(encode_body(Result(0, 0, 1, "", item))) - _AROUND
         if size > room:
             raise ValueError(f"an item of {size} bytes does not fit a RESULT of {limit}")
         if size > left:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from cocoon_sdk.protocol.errors import LocalProtocolError
@@ -35,9 +37,7 @@ def test_policies() -> None:
 def test_lengths_of_answers_in_strict_mode() -> None:
     lengths = sorted({rounded_cells(count) for count in range(2000)})
     assert lengths[:12] == [64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448]
-    assert [b - a for a, b in zip(lengths, lengths[1:], strict=False)][12:] == [128] * (
-        len(lengths) - 13
-    )
+    assert [b - a for a, b in itertools.pairwise(lengths)][12:] == [128] * (len(lengths) - 13)
     for count in range(2000):
         rounded = rounded_cells(count)
         assert count <= rounded
