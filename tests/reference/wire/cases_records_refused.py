@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .frames import END, MORE, body_of
+from . import cases_tampering
+from .cases_tampering import with_request
+from .frames import END, MORE
 from .msgpack import pack
 from .samples import DELTA, ERROR, RECEIPT, REQUEST, STATE, TOKEN
-from .scene import PING, Scene
+from .scene import Scene
 from .script import Case, Script
 from .secretstream import TAG_FINAL, TAG_MESSAGE, TAG_PUSH, TAG_REKEY
 
@@ -18,7 +20,7 @@ CLOSE = 15
 
 
 def cases() -> Iterator[Case]:
-    yield from _on_the_wire()
+    yield from cases_tampering.cases()
     for role in ("client", "server"):
         yield from _inside(role)
         yield from _after_close(role)
@@ -29,85 +31,13 @@ def cases() -> Iterator[Case]:
     yield from _streams()
 
 
-def _session(name: str, about: str, role: str, **config: Any) -> Script:
-    """With a request on stream 1, so that either side may send on it."""
-    script = Script(name, about, role, Scene(), **config).ready()
-    if role == "client":
-        return script.open(1).send("REQUEST", REQUEST, stream=1)
-    return script.get("REQUEST", REQUEST, stream=1)
-
-
-def _on_the_wire() -> Iterator[Case]:
-    def deltas(name: str, about: str) -> tuple[Script, list[bytes]]:
-        script = _session(name, about, "client")
-        return script, [script.peer.frame("DELTA", DELTA, stream=1)[0] for _ in range(3)]
-
-    forged = "not_authentic"
-    for index in (1, 2, 17, 100, 257, 258, 273):
-        script, (first, *_) = deltas(f"flip_{index}", "a bit of a record")
-        changed = bytearray(first)
-        changed[index] ^= 0x10
-        yield script.refuse(bytes(changed), forged)
-    script, (first, *_) = deltas("record_type", "the type byte is authenticated, and fixed")
-    yield script.refuse(b"\x11" + first[1:], "unexpected_message")
-    script, (first, *_) = deltas("replay", "a record twice")
-    script.receive(first, events=[_delta()])
-    yield script.refuse(first, forged)
-    script, (_, second, _) = deltas("reorder", "the second first")
-    yield script.refuse(second, forged)
-    script, (first, _, third) = deltas("drop", "one is missing")
-    script.receive(first, events=[_delta()])
-    yield script.refuse(third, forged)
-    script = _session("reflection", "the client's own record", "client")
-    yield script.refuse(script.own.frame("ACK", [], stream=1)[0], forged)
-    script = _session("splice", "a record of another session", "client")
-    other = Scene(salt="other session")
-    other.s2c.frame("PING", PING)
-    yield script.refuse(other.s2c.frame("DELTA", DELTA, stream=1)[0], forged)
-    script = Script("first_record_flipped", "in the stream header", "server", Scene())
-    script.greet()
-    script.receive(script.scene.client_auth, sent=script.own.frame("PING", PING),
-                   events=[script.scene.established()])  # fmt: skip
-    first = bytearray(script.peer.frame("PONG", PING)[0])
-    first[5] ^= 1
-    yield script.refuse(bytes(first), forged)
-    script = _session("old_key", "a record of before END, sealed without the ratchet", "server")
-    stale = _without_ratchet()
-    script.get("ACK", [], stream=1, end=True)
-    yield script.refuse(stale, forged)
-    for size in (0, 1):
-        script, (first, *_) = deltas(f"{size}_bytes", "cut")
-        reason = "unexpected_message" if size == 0 else "no_bucket"
-        yield script.refuse(first[:size], reason)
-    for size in (17, 28, 273, 275, 298, 529, 531):
-        script, (first, *_) = deltas(f"{size}_bytes", "the length of no bucket")
-        yield script.refuse((first + bytes(300))[:size], "no_bucket")
-    for size in (65_536 + 19, 65_621, 1_000_000):
-        script = _session(f"{size}_bytes", "refused before it is opened", "client")
-        yield script.refuse(["10", {"repeat": "00", "times": size - 1}], "too_large", 4413)
-
-
-def _without_ratchet() -> bytes:
-    """The client's fourth record as if its third, with END, had not changed the key."""
-    flow = Scene().c2s
-    flow.frame("PONG", PING)
-    flow.frame("REQUEST", REQUEST, stream=1)
-    flow.forged(16, ACK, flags=END, tag=TAG_MESSAGE)
-    return flow.frame("PING", TOKEN)[0]
-
-
-def _delta() -> dict[str, Any]:
-    body = body_of("DELTA", DELTA).hex()
-    return {"event": "message", "stream": 1, "frame": "DELTA", "body": body, "end": False}
-
-
 def _inside(role: str) -> Iterator[Case]:
     """The peer's own records, authentic and wrong, whichever side it is."""
     frame, body = (16, ACK) if role == "server" else (14, pack([1, 2]))
     room = 246 - len(body)
 
     def bad(name: str, reason: str, number: int = frame, code: int = 4400, **forged: Any) -> Case:
-        script = _session(name, "inside a record", role)
+        script = with_request(name, "inside a record", role)
         return script.refuse(script.peer.forged(number, **({"body": body} | forged)), reason, code)
 
     yield bad("body_len_overrun", "length_mismatch", claim=247)
@@ -142,29 +72,29 @@ def _inside(role: str) -> Iterator[Case]:
     yield bad("error_deep", "malformed_body", 5, body=b"\x91" * 2_000)
     for size in (255, 257, 300, 768):
         yield bad(f"plaintext_{size}", "no_bucket", size=size)
-    script = _session("interleaved", "another frame inside an unfinished ERROR", role)
+    script = with_request("interleaved", "another frame inside an unfinished ERROR", role)
     script.receive(script.peer.forged(5, b"\x82", flags=MORE))
     yield script.refuse(script.peer.forged(frame, body), "interleaved")
-    script = _session("empty_last_part", "of an ERROR", role)
+    script = with_request("empty_last_part", "of an ERROR", role)
     script.receive(script.peer.forged(5, b"\x82", flags=MORE))
     yield script.refuse(script.peer.forged(5, b""), "empty_part")
 
 
 def _after_close(role: str) -> Iterator[Case]:
     for name, number, body in (("data", 9, b""), ("second_close", CLOSE, b"\0\0")):
-        script = _session(f"after_close_{name}", "FINAL was the last record", role)
+        script = with_request(f"after_close_{name}", "FINAL was the last record", role)
         ending = {"event": "closed", "reason": 0, "truncated": [1]}
         script.receive(script.peer.frame("CLOSE", b"\0\0")[0], events=[ending])
         yield script.refuse(script.peer.forged(number, body, stream=0), "after_close")
 
 
 def _pings(role: str) -> Iterator[Case]:
-    script = _session("unasked_pong", "nobody asked", role)
+    script = with_request("unasked_pong", "nobody asked", role)
     yield script.refuse(script.peer.frame("PONG", TOKEN)[0], "unasked_pong")
-    script = _session("second_pong", "answered already", role)
+    script = with_request("second_pong", "answered already", role)
     script.send("PING", TOKEN).receive(script.peer.frame("PONG", TOKEN)[0])
     yield script.refuse(script.peer.frame("PONG", TOKEN)[0], "unasked_pong")
-    script = _session("ping_flood", "a minute's worth is taken at once, no more", role)
+    script = with_request("ping_flood", "a minute's worth is taken at once, no more", role)
     for _ in range(12 if role == "server" else 11):  # the provider's first PING counts
         ping = script.peer.frame("PING", TOKEN)[0]
         script.receive(ping, sent=script.own.frame("PONG", TOKEN))
@@ -172,20 +102,20 @@ def _pings(role: str) -> Iterator[Case]:
 
 
 def _challenges(role: str) -> Iterator[Case]:
-    script = _session("unasked_attest", "nobody asked", role)
+    script = with_request("unasked_attest", "nobody asked", role)
     quote = script.peer.frame("ATTEST", [b"quote", b"collateral"])[0]
     yield script.refuse(quote, "unasked_attest")
-    script = _session("second_attest", "answered already", role)
+    script = with_request("second_attest", "answered already", role)
     script.send("ATTEST_CHALLENGE", []).get("ATTEST", [b"quote", b"collateral"])
     yield script.refuse(script.peer.frame("ATTEST", [b"", b""])[0], "unasked_attest")
-    script = _session("second_challenge", "the first is not answered yet", role)
+    script = with_request("second_challenge", "the first is not answered yet", role)
     script.get("ATTEST_CHALLENGE", [])
     yield script.refuse(script.peer.frame("ATTEST_CHALLENGE", [])[0], "challenge_open", 4429)
 
 
 def _to_the_server() -> Iterator[Case]:
     def bad(name: str, reason: str, number: int, code: int = 4400, **forged: Any) -> Case:
-        script = _session(name, "from a client", "server")
+        script = with_request(name, "from a client", "server")
         return script.refuse(script.peer.forged(number, **forged), reason, code)
 
     request = pack(REQUEST)
@@ -203,7 +133,7 @@ def _to_the_server() -> Iterator[Case]:
     yield bad("voucher_with_end", "end_not_allowed", 4, body=ACK, flags=END)
     yield bad("voucher_too_long", "too_large", 4, 4413, body=bytes(1015))
     yield bad("voucher_in_parts", "more_not_allowed", 4, body=ACK, flags=MORE)
-    script = _session("request_too_long", "above the provider's limit", "server",
+    script = with_request("request_too_long", "above the provider's limit", "server",
                       max_request_bytes=1500)  # fmt: skip
     script.receive(script.peer.forged(1, bytes(1014), stream=3, flags=MORE))
     yield script.refuse(script.peer.forged(1, bytes(487), stream=3, flags=MORE), "too_large", 4413)
@@ -211,7 +141,7 @@ def _to_the_server() -> Iterator[Case]:
 
 def _to_the_client() -> Iterator[Case]:
     def bad(name: str, reason: str, number: int, code: int = 4400, **forged: Any) -> Case:
-        script = _session(name, "from a provider", "client")
+        script = with_request(name, "from a provider", "client")
         return script.refuse(script.peer.forged(number, **forged), reason, code)
 
     yield bad("delta_512", "not_one_cell", 2, body=CELL, size=512)
@@ -232,7 +162,7 @@ def _to_the_client() -> Iterator[Case]:
     yield bad("result_part_of", "malformed_body", 13, body=pack([0, 2, 2, "finish", []]))
     yield bad("receipt_351", "malformed_body", 3, body=RECEIPT[:-1], flags=END)
     yield bad("receipt_353", "too_large", 3, 4413, body=RECEIPT + b"\0", flags=END)
-    script = _session("delta_after_error", "only the receipt may follow", "client")
+    script = with_request("delta_after_error", "only the receipt may follow", "client")
     script.get("ERROR", ERROR, stream=1)
     yield script.refuse(script.peer.frame("DELTA", DELTA, stream=1)[0], "frame_not_allowed")
     script = Script("first_record_cover", "the first record is a PING", "client", Scene()).start()
@@ -248,19 +178,19 @@ def _to_the_client() -> Iterator[Case]:
 
 
 def _streams() -> Iterator[Case]:
-    script = _session("after_end", "the client had said END", "server")
+    script = with_request("after_end", "the client had said END", "server")
     script.get("CANCEL", [], stream=1, end=True)
     yield script.refuse(script.peer.forged(16, ACK), "stream_ended")
-    script = _session("after_end", "the receipt was the last", "client")
+    script = with_request("after_end", "the receipt was the last", "client")
     script.get("RECEIPT", RECEIPT, stream=1, end=True)
     yield script.refuse(script.peer.forged(2, CELL), "stream_ended")
-    script = _session("stream_reused", "ids are never used again", "server")
+    script = with_request("stream_reused", "ids are never used again", "server")
     script.send("RECEIPT", RECEIPT, stream=1, end=True).get("ACK", [], stream=1, end=True)
     yield script.refuse(script.peer.frame("REQUEST", REQUEST, stream=1)[0], "stream_id")
-    script = _session("stream_backwards", "7, then 5", "server")
+    script = with_request("stream_backwards", "7, then 5", "server")
     script.get("STATE_GET", [], stream=7)
     yield script.refuse(script.peer.forged(20, ACK, stream=5), "stream_id")
-    script = _session("ninth_stream", "eight are open", "server")
+    script = with_request("ninth_stream", "eight are open", "server")
     for stream in range(3, 17, 2):
         script.get("STATE_GET", [], stream=stream)
     yield script.refuse(script.peer.forged(20, ACK, stream=17), "stream_limit")

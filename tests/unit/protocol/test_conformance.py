@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import runpy
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ import pytest
 
 import cocoon_sdk.protocol
 from cocoon_sdk.protocol.conformance import runner
-from cocoon_sdk.protocol.conformance.reasons import reason_of, refusal_of
+from cocoon_sdk.protocol.conformance.reasons import Reason, reason_of, refusal_of
 from cocoon_sdk.protocol.conformance.values import CaseError, from_tree, to_tree
 from cocoon_sdk.protocol.errors import LocalProtocolError
 from tests.unit.protocol.conformance_pipe import (
@@ -252,6 +253,21 @@ class TestReasons:
     def test_an_unlisted_sentence_says_so(self) -> None:
         told = refusal_of(LocalProtocolError("something entirely new"))
         assert (told.side, told.reason, told.close_code) == ("local", "unlisted", None)
+
+
+class TestDocumentation:
+    PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "conformance.md").read_text("utf-8")
+
+    def test_it_names_every_reason(self) -> None:
+        _, _, refusals = self.PAGE.partition("## Refusals")
+        assert [reason for reason in Reason if f"`{reason}`" not in refusals] == []
+
+    def test_it_names_every_file(self) -> None:
+        assert [name for name in FILES if f"`{name}`" not in self.PAGE] == []
+
+    def test_its_example(self) -> None:
+        [line] = re.findall(r"echo '(.*)' \|", self.PAGE)
+        assert pipe([line.encode()]) == [{"id": "mine", "answer": {"body": "9203cd2ee0"}}]
 
 
 def protocol_sentences() -> Iterator[str]:

@@ -60,7 +60,7 @@ def test_the_generator_shares_no_code_with_the_product() -> None:
     assert not packages & {"cocoon_sdk", "nacl", "msgspec"}
 
 
-def test_script_checks_and_writes(tmp_path: Any) -> None:
+def test_the_script_finds_them_up_to_date() -> None:
     root = FOLDER.parents[1]
     check = [sys.executable, str(root / "scripts" / "write_vectors.py"), "--check"]
     assert subprocess.run(check, capture_output=True, check=False).returncode == 0
