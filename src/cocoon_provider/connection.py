@@ -58,7 +58,10 @@ class Connection:
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        timer = asyncio.create_task(self._watch_deadlines(), name="cocoon-deadlines")
+        timers = [
+            asyncio.create_task(self._watch_deadlines(), name="cocoon-deadlines"),
+            asyncio.create_task(self._wire.keep_pace(self._clock), name="cocoon-pace"),
+        ]
         try:
             with self._gate.enter():
                 await self._shake_hands()
@@ -73,10 +76,9 @@ class Connection:
                 await self._wire.hang_up(error.close_code)
         finally:
             self._wire.lose()
-            timer.cancel()
-            for question in self._questions:
-                question.cancel()
-            await asyncio.gather(timer, *self._questions, *self._requests, return_exceptions=True)
+            for task in (*timers, *self._questions):
+                task.cancel()
+            await asyncio.gather(*timers, *self._questions, *self._requests, return_exceptions=True)
 
     async def go_away(self) -> None:
         """Say CLOSE (going away) and end the connection; its requests have ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 
@@ -34,6 +35,7 @@ class Wire:
         self._on_lost = on_lost
         self._lock = asyncio.Lock()
         self._lost = False
+        self._stirred = asyncio.Event()  # something may have begun that strict padding paces
         self._sealed: deque[bytes] = deque()
 
     async def receive(self) -> bytes:
@@ -72,6 +74,7 @@ class Wire:
         Raises:
             ConnectionLostError: as in `send`.
         """
+        self._stirred.set()
         async with self._lock:
             # What a cancelled writer leaves behind waits for the next one: a gap would end the session.
             self._sealed.extend(self._session.outgoing())
@@ -82,6 +85,19 @@ class Wire:
                 except (ConnectionClosed, TimeoutError):
                     self.lose()
                     raise ConnectionLostError from None
+
+    async def keep_pace(self, clock: Callable[[], float]) -> None:
+        """Strict padding: write what is due at each tick, for as long as the connection lasts."""
+        while not self._lost:
+            at = self._session.pace_at
+            if at is None:
+                self._stirred.clear()
+                await self._stirred.wait()
+                continue
+            await asyncio.sleep(max(0.0, at - clock()))
+            self._session.pace()
+            with contextlib.suppress(ConnectionLostError):
+                await self.flush()
 
     async def close(self, reason: CloseReason, code: int = 1000) -> None:
         """Say CLOSE and end the websocket."""

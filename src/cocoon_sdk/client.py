@@ -64,7 +64,8 @@ class AsyncCocoon:
             COCOON_STATE.
         on_event: Receives typed events (`cocoon_sdk.types.events`) without any prompt or answer text.
         allow_private: Accept providers on private addresses.
-        padding: `"default"`, or `"off"` for benchmarks on loopback.
+        padding: `"default"`; `"strict"` hides the pace and exact length of answers as well, at the price of
+            bandwidth and some seconds; `"off"` for benchmarks on loopback.
 
     Raises:
         ConfigError: a setting is missing or wrong; the message names it and where it came from.

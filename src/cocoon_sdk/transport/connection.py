@@ -39,6 +39,7 @@ class Connection:
         self._streams: dict[int, Stream] = {}
         self._promised = 0
         self._write_lock = asyncio.Lock()
+        self._stirred = asyncio.Event()  # something may have begun that strict padding paces
         self._sealed: deque[bytes] = deque()
         self._failure: CocoonError | None = None
         self._close_code = _NORMAL
@@ -80,6 +81,7 @@ class Connection:
         self._tasks = [
             asyncio.create_task(self._read(), name="cocoon-read"),
             asyncio.create_task(self._watch(), name="cocoon-watch"),
+            asyncio.create_task(self._keep_pace(), name="cocoon-pace"),
         ]
         self._session.start()
         await self._write()
@@ -144,6 +146,7 @@ class Connection:
             raise twin(self._failure or self._truncated()) from error
 
     async def _drain(self) -> None:
+        self._stirred.set()
         # Sealed records must all go out, in order: what a cancelled writer leaves behind waits here for
         # the next one. A record that was handed to the websocket is written even then.
         self._sealed.extend(self._session.outgoing())
@@ -202,6 +205,19 @@ class Connection:
                 self._session.on_timer()
             except ProtocolError as error:
                 self._fail(error_of_session(error, handshaken=self._handshake.done()))
+
+    async def _keep_pace(self) -> None:
+        """Strict padding: write what is due at each tick."""
+        while self._failure is None:
+            at = self._session.pace_at
+            if at is None:
+                self._stirred.clear()
+                await self._stirred.wait()
+                continue
+            await asyncio.sleep(max(0.0, at - time.monotonic()))
+            self._session.pace()
+            with contextlib.suppress(CocoonError):  # the others are told by `_write`
+                await self._write()
 
     def _dispatch(self, event: object) -> None:
         match event:

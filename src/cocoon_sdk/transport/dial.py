@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import secrets
 import ssl
 import time
@@ -27,6 +28,8 @@ from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.registry.endpoint import Endpoint
 from cocoon_sdk.transport.connection import Connection
+
+log = logging.getLogger(__name__)
 
 MAX_QUEUE = 16  # wire.md, "Limits"
 _FULL = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
@@ -97,6 +100,11 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
 
 
 def _session(peer: Peer, padding: str) -> ClientSession:
+    if padding == "off":
+        log.warning(
+            "no padding towards %s: sizes show what is written; for benchmarks on loopback only",
+            peer.site.endpoint.url,
+        )
     try:
         return ClientSession(
             provider_id=peer.provider_id,
