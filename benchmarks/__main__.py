@@ -1,43 +1,69 @@
-"""`python -m benchmarks [wire|ledger|decode …] [--json]`."""
+"""`python -m benchmarks [wire|loopback|registry|ledger|imports|decode …] [--json] [--quick]`."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
-from benchmarks import decode, ledger, wire
+from benchmarks.harness import FULL, QUICK, Figure
 from cocoon_sdk.cli.output import print_table
 
-PARTS = {"wire": wire.run, "ledger": ledger.run, "decode": decode.run}
+# Each has a `run`; those of others are not imported, as they need other extras.
+PARTS = ("wire", "loopback", "registry", "ledger", "imports", "decode")
+_OPTIONS = {"--json", "--quick"}
 
 
 def main(arguments: list[str]) -> int:
     """Run the named parts, or all."""
-    names = [argument for argument in arguments if not argument.startswith("-")] or list(PARTS)
-    unknown = set(names) - set(PARTS)
+    unknown = set(arguments) - set(PARTS) - _OPTIONS
     if unknown:
-        print(f"no benchmark {min(unknown)!r}; there are: {', '.join(PARTS)}", file=sys.stderr)
+        known = ", ".join((*PARTS, *sorted(_OPTIONS)))
+        print(f"no benchmark {min(unknown)!r}; there are: {known}", file=sys.stderr)
         return 2
-    ratios = [ratio for name in names for ratio in PARTS[name]()]
+    effort = QUICK if "--quick" in arguments else FULL
+    figures: list[Figure] = []
+    for name in [name for name in arguments if name in PARTS] or PARTS:
+        figures += importlib.import_module(f"benchmarks.{name}").run(effort)
     if "--json" in arguments:
-        for ratio in ratios:
-            print(json.dumps(ratio.to_dict()))
+        for figure in figures:
+            print(json.dumps(figure.to_dict()))
         return 0
     print_table(
         "Medians of interleaved pairs",
-        ("what", "against", "ours", "theirs", "ratio (quartiles)"),
-        [
-            (
-                ratio.name,
-                ratio.peer,
-                f"{ratio.ours:,.0f} {ratio.unit}",
-                f"{ratio.theirs:,.0f}",
-                f"{ratio.median:.2f} ({ratio.quartiles[0]:.2f} to {ratio.quartiles[1]:.2f})",
-            )
-            for ratio in ratios
-        ],
+        ("what", "against", "ours", "theirs", "ratio (quartiles)", "goal"),
+        [_row(figure) for figure in figures],
     )
     return 0
+
+
+def _row(figure: Figure) -> tuple[str, ...]:
+    low, high = figure.quartiles
+    return (
+        figure.name,
+        figure.peer,
+        f"{_number(figure.ours)} {figure.unit}",
+        _number(figure.theirs),
+        f"{figure.ratio:.2f} ({low:.2f} to {high:.2f})",
+        _goal(figure),
+    )
+
+
+def _goal(figure: Figure) -> str:
+    if figure.goal is None:
+        return ""
+    sign = "≤" if figure.less else "≥"
+    limit = _number(figure.goal.limit)
+    text = {
+        "ours": f"{sign} {limit} {figure.unit}",
+        "ratio": f"{sign} {figure.goal.limit:g}×",
+        "difference": f"{sign} +{limit} {figure.unit}, is {figure.difference:+.2f}",
+    }[figure.goal.of]
+    return f"{text}: {'met' if figure.met else 'missed'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-from benchmarks.harness import Ratio, compare
+from benchmarks.harness import FULL, Effort, Figure, compare
 from cocoon_provider.engine.runner import Runner
 from cocoon_provider.models.store import ensure_model
 
@@ -15,8 +15,10 @@ TOKENS = 24
 PROMPT = list(range(1000, 1064))
 
 
-def run() -> list[Ratio]:
+def run(effort: Effort = FULL) -> list[Figure]:
     """Tokens per second of the int8 model, and of its weights read at memory speed."""
+    tokens = effort.of(TOKENS)
+    reads = max(1, tokens // 4)
     folder = ensure_model(MODEL)
     runner = Runner(folder, threads=len(os.sched_getaffinity(0)))
     runner.run(0, 0, PROMPT)
@@ -24,14 +26,14 @@ def run() -> list[Ratio]:
     weights = np.ones(size // 8, np.int64)
 
     def decode() -> float:
-        for number in range(TOKENS):
+        for number in range(tokens):
             runner.run(0, len(PROMPT) + number, [1000 + number])
-        return TOKENS
+        return tokens
 
     def read_weights() -> float:
-        for _ in range(TOKENS // 4):
+        for _ in range(reads):
             int(weights.max())
-        return TOKENS // 4
+        return reads
 
     return [
         compare(
@@ -40,5 +42,6 @@ def run() -> list[Ratio]:
             "tokens/s",
             decode,
             read_weights,
+            effort=effort,
         )
     ]

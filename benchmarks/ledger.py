@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
-from benchmarks.harness import Ratio, compare
+from benchmarks.harness import FULL, Effort, Figure, compare
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
 from cocoon_sdk.store.database import Database
 
@@ -17,8 +17,9 @@ COMMITS = 60
 TOGETHER = 64
 
 
-def run() -> list[Ratio]:
+def run(effort: Effort = FULL) -> list[Figure]:
     """One writer after the other, and 64 at once."""
+    one_by_one, at_once = effort.of(COMMITS), effort.of(TOGETHER * 8)
     with tempfile.TemporaryDirectory() as folder:
         bare = sqlite3.connect(Path(folder) / "bare.sqlite", isolation_level=None)
         bare.execute("PRAGMA journal_mode=WAL")
@@ -33,29 +34,32 @@ def run() -> list[Ratio]:
         statement = text("UPDATE mark SET nano = nano + 1 WHERE id = 1")
 
         def commits() -> float:
-            for _ in range(COMMITS):
+            for _ in range(one_by_one):
                 bare.execute("UPDATE mark SET nano = nano + 1 WHERE id = 1")
-            return COMMITS
+            return one_by_one
 
         def alone() -> float:
-            for _ in range(COMMITS):
+            for _ in range(one_by_one):
                 database.run_sync(lambda c: c.execute(statement))
-            return COMMITS
+            return one_by_one
 
         def together() -> float:
             async def main() -> None:
                 await asyncio.gather(
-                    *(database.run(lambda c: c.execute(statement)) for _ in range(TOGETHER * 8))
+                    *(database.run(lambda c: c.execute(statement)) for _ in range(at_once))
                 )
 
             asyncio.run(main())
-            return TOGETHER * 8
+            return at_once
 
         limit = "a bare SQLite commit (WAL, FULL)"
         try:
             return [
-                compare("durable writes, one by one", limit, "writes/s", alone, commits),
-                compare("durable writes, many at once", limit, "writes/s", together, commits),
+                compare(name, limit, "writes/s", ours, commits, effort=effort)
+                for name, ours in (
+                    ("durable writes, one by one", alone),
+                    ("durable writes, many at once", together),
+                )
             ]
         finally:
             database.close()

@@ -1,9 +1,9 @@
-"""The encrypted session: answer cells beside bare libsodium, handshakes beside bare signatures."""
+"""The encrypted session: handshakes beside mutual TLS 1.3, answer cells beside bare libsodium."""
 
 from __future__ import annotations
 
-import secrets
 import time
+from collections.abc import Callable
 
 from nacl.bindings import (
     crypto_secretstream_xchacha20poly1305_init_pull,
@@ -14,97 +14,117 @@ from nacl.bindings import (
     crypto_secretstream_xchacha20poly1305_state,
 )
 
-from benchmarks.harness import Ratio, compare
+from benchmarks import sessions, tls
+from benchmarks.harness import FULL, Effort, Figure, Goal, Work, compare
 from cocoon_sdk.keys import Ed25519Key
-from cocoon_sdk.protocol.messages import Channel, Delta, Request
-from cocoon_sdk.protocol.session import ClientSession, ServerSession
+from cocoon_sdk.protocol.constants import SUITE_HYBRID, SUITE_X25519
+from cocoon_sdk.protocol.kem import supported_suites
 
 CELLS = 4000
 HANDSHAKES = 100
-IDENTITY = Ed25519Key.generate()
-VOUCHER_KEY = Ed25519Key.generate()
 
 
-def connect() -> tuple[ClientSession, ServerSession]:
-    """A client and a provider after their handshake, in memory."""
-    client = ClientSession(
-        provider_id=IDENTITY.public_key,
-        signer=VOUCHER_KEY,
-        channel=None,
-        registry=None,
-        random=secrets.token_bytes,
-        clock=time.monotonic,
-    )
-    server = ServerSession(identity=IDENTITY, random=secrets.token_bytes, clock=time.monotonic)
-    client.start()
-    for _ in range(3):
-        for message in client.outgoing():
-            server.receive(message)
-        for message in server.outgoing():
-            client.receive(message)
-    return client, server
-
-
-def session_cells() -> float:
-    """Seal and open DELTA cells through both sessions."""
-    client, server = connect()
+def session_cells(count: int) -> Work:
+    """DELTAs, sealed by a provider's session and opened by a client's."""
+    client, server = sessions.connect()
     stream = client.open_stream()
-    _request(client, server, stream)
-    for number in range(CELLS):
-        server.send(stream, Delta(number, 0, Channel.CONTENT, "x" * 200, [number]))
-        for message in server.outgoing():
-            client.receive(message)
-    return CELLS
-
-
-def _request(client: ClientSession, server: ServerSession, stream: int) -> None:
-    client.send(
-        stream,
-        Request(
-            id=bytes(16), kind="chat", model="m", model_hash=bytes(32), body={}, seed=0,
-            date="", salt=bytes(16), price=(0, 0, 0),
-        ),
-    )  # fmt: skip
+    client.send(stream, sessions.REQUEST)
     for message in client.outgoing():
         server.receive(message)
 
+    def work() -> float:
+        for number in range(count):
+            server.send(stream, sessions.delta(number))
+            for message in server.outgoing():
+                client.receive(message)
+        return count
 
-def sodium_cells() -> float:
-    """The same number of 256-byte plaintexts through libsodium's secretstream alone."""
+    return work
+
+
+def sodium_cells(count: int) -> Work:
+    """256-byte plaintexts through libsodium's secretstream alone."""
     key = crypto_secretstream_xchacha20poly1305_keygen()
     push, pull = (crypto_secretstream_xchacha20poly1305_state() for _ in range(2))
     header = crypto_secretstream_xchacha20poly1305_init_push(push, key)
     crypto_secretstream_xchacha20poly1305_init_pull(pull, header, key)
     plaintext = bytes(256)
-    for _ in range(CELLS):
-        sealed = crypto_secretstream_xchacha20poly1305_push(push, plaintext, b"\x10")
-        crypto_secretstream_xchacha20poly1305_pull(pull, sealed, b"\x10")
-    return CELLS
+
+    def work() -> float:
+        for _ in range(count):
+            sealed = crypto_secretstream_xchacha20poly1305_push(push, plaintext, b"\x10")
+            crypto_secretstream_xchacha20poly1305_pull(pull, sealed, b"\x10")
+        return count
+
+    return work
 
 
-def handshakes() -> float:
-    """Mutually authenticated handshakes, both ends."""
-    for _ in range(HANDSHAKES):
-        connect()
-    return HANDSHAKES
+def session_handshakes(count: int, suite: int) -> Work:
+    """Both ends. The client's key is new each time: the server has never seen it."""
+    keys = [Ed25519Key.generate() for _ in range(count)]
+
+    def work() -> float:
+        for key in keys:
+            client, server = sessions.client_session(key, suite), sessions.server_session()
+            sessions.shake_hands(client, server)
+        return count
+
+    return work
 
 
-def signatures() -> float:
-    """What no handshake can do without: two signatures, made and checked, bare."""
-    from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
+def tls_handshakes(own: tls.Certificate, peer: tls.Certificate, count: int) -> Work:
+    """Both ends; OpenSSL's contexts, with their parsed certificates, are made once."""
+    mutual = tls.MutualTls(own, peer)
 
-    public, secret = crypto_sign_seed_keypair(IDENTITY.seed)
-    for _ in range(HANDSHAKES):
-        for message in (b"server", b"client"):
-            crypto_sign_open(crypto_sign(message, secret), public)
-    return HANDSHAKES
+    def work() -> float:
+        for _ in range(count):
+            mutual.shake_hands()
+        return count
+
+    return work
 
 
-def run() -> list[Ratio]:
-    """Both ratios."""
+def run(effort: Effort = FULL) -> list[Figure]:
+    """Handshakes beside TLS, cells beside libsodium; processor time of one core."""
+    cells = effort.of(CELLS)
     return [
-        compare("answer cells, sealed and opened", "libsodium alone", "cells/s",
-                session_cells, sodium_cells),
-        compare("mutual handshake, both ends", "its two Ed25519 signatures alone", "handshakes/s",
-                handshakes, signatures),
-    ]  # fmt: skip
+        _handshakes("suite 1", SUITE_X25519, "ECDSA P-256", tls.p256, effort, Goal("ratio", 0.4)),
+        _handshakes("suite 1", SUITE_X25519, "Ed25519", tls.edwards, effort, None),
+        *(
+            _handshakes("suite 2", suite, "ECDSA P-256", tls.p256, effort, None)
+            for suite in supported_suites()
+            if suite == SUITE_HYBRID
+        ),
+        compare(
+            "answer cells, sealed and opened",
+            "libsodium alone",
+            "cells/s",
+            session_cells(cells),
+            sodium_cells(cells),
+            effort=effort,
+            clock=time.process_time,
+            goal=Goal("ours", 70_000),
+        ),
+    ]
+
+
+def _handshakes(
+    name: str,
+    suite: int,
+    kind: str,
+    make: Callable[[], tls.Certificate],
+    effort: Effort,
+    goal: Goal | None,
+) -> Figure:
+    count = effort.of(HANDSHAKES)
+    return compare(
+        f"mutual handshake, both ends, {name}",
+        f"TLS 1.3, mutual, X25519, {kind}",
+        "µs",
+        session_handshakes(count, suite),
+        tls_handshakes(make(), make(), count),
+        effort=effort,
+        clock=time.process_time,
+        each=1e6,
+        goal=goal,
+    )

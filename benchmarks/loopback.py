@@ -1,0 +1,214 @@
+"""The drivers on loopback, both ends in one process: cells per second, and the first token over TLS.
+
+The peer is the same websockets library that sends messages of the same sizes without our layer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any
+from unittest import mock
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from benchmarks import sessions, tls
+from benchmarks.harness import FULL, Effort, Figure, Goal, compare, figure
+from cocoon_provider.inbox import ConnectionLostError
+from cocoon_provider.server import MAX_QUEUE, WRITE_HIGH_WATER
+from cocoon_provider.wire import Wire
+from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL, SUITE_X25519
+from cocoon_sdk.protocol.events import MessageReceived
+from cocoon_sdk.protocol.kem import supported_suites
+from cocoon_sdk.protocol.messages import Voucher
+from cocoon_sdk.registry.endpoint import parse_endpoint
+from cocoon_sdk.transport import dial
+from cocoon_sdk.transport.connection import Connection
+from cocoon_sdk.transport.dial import Peer, Site, open_connection
+from cocoon_sdk.transport.stream import Stream
+
+BURSTS = 16
+BURST = 512  # cells between two messages of the client, as between two vouchers
+VISITS = 20
+VOUCHER = Voucher(1, 1, bytes(64), 1)
+
+Handler = Callable[[ServerConnection], Awaitable[None]]
+Task = Callable[[], Coroutine[Any, Any, float]]
+
+
+async def sealed_answers(burst: int, socket: ServerConnection) -> None:
+    """A provider's session on its wire: so many DELTAs for whatever the client sends."""
+    session = sessions.server_session()
+    wire = Wire(socket, session, lambda: None)
+    with contextlib.suppress(ConnectionLostError):
+        while True:
+            for event in session.receive(await wire.receive()):
+                if isinstance(event, MessageReceived):
+                    for number in range(burst):
+                        await wire.send(event.stream, sessions.delta(number))
+            await wire.flush()
+
+
+async def bare_answers(burst: int, socket: ServerConnection) -> None:
+    """As many messages of the same size."""
+    cell = bytes(sessions.CELL_BYTES)
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in socket:
+            for _ in range(burst):
+                await socket.send(cell)
+
+
+async def open_sealed(url: str, suite: int) -> tuple[Connection, Stream]:
+    """Connect as the SDK does, and ask."""
+    site = Site(parse_endpoint(url), tls.HOST)
+    key = Ed25519Key.generate()
+    peer = Peer(site, sessions.IDENTITY.public_key, key, None, None, suites=(suite,))
+    connection = await open_connection(peer, limit=10)
+    slot = connection.slot()
+    if slot is None:
+        raise RuntimeError("a new connection has no room for a stream")
+    stream = slot.open(sessions.REQUEST)
+    await connection.flush()
+    return connection, stream
+
+
+async def open_bare(url: str, context: ssl.SSLContext | None) -> ClientConnection:
+    """The same library with the same options, and a request of the same size."""
+    socket = await connect(
+        url,
+        proxy=None,
+        compression=None,
+        max_size=MAX_MESSAGE,
+        max_queue=MAX_QUEUE,
+        subprotocols=[Subprotocol(SUBPROTOCOL)],
+        ssl=context,
+    )
+    await socket.send(bytes(sessions.REQUEST_BYTES))
+    return socket
+
+
+async def listen(
+    stack: contextlib.AsyncExitStack, handler: Handler, context: ssl.SSLContext | None = None
+) -> str:
+    """Serve on a free port of loopback as the provider does; the URL."""
+    server = await stack.enter_async_context(
+        serve(
+            handler,
+            tls.HOST,
+            0,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            max_size=MAX_MESSAGE,
+            max_queue=MAX_QUEUE,
+            write_limit=WRITE_HIGH_WATER,
+            ssl=context,
+        )
+    )
+    port = next(iter(server.sockets)).getsockname()[1]
+    return f"{'ws' if context is None else 'wss'}://{tls.HOST}:{port}"
+
+
+async def streams(stack: contextlib.AsyncExitStack, bursts: int) -> tuple[Task, Task]:
+    """Reading bursts of cells over connections that stay open: ours, theirs."""
+    sealed_url = await listen(stack, partial(sealed_answers, BURST))
+    bare_url = await listen(stack, partial(bare_answers, BURST))
+    connection, stream = await open_sealed(sealed_url, SUITE_X25519)
+    stack.push_async_callback(connection.close)
+    socket = await stack.enter_async_context(await open_bare(bare_url, None))
+    for _ in range(BURST):  # the answer to the request
+        await stream.receive()
+        await socket.recv()
+
+    async def sealed() -> float:
+        for _ in range(bursts):
+            await stream.send(VOUCHER)
+            for _ in range(BURST):
+                await stream.receive()
+        return bursts * BURST
+
+    async def bare() -> float:
+        for _ in range(bursts):
+            await socket.send(bytes(sessions.CELL_BYTES))
+            for _ in range(BURST):
+                await socket.recv()
+        return bursts * BURST
+
+    return sealed, bare
+
+
+async def visits(
+    stack: contextlib.AsyncExitStack, count: int, suite: int, certificate: tls.Certificate
+) -> list[tuple[float, float]]:
+    """Milliseconds from nothing to the first cell of an answer over TLS, alternately: (ours, theirs)."""
+    context = tls.server_context(certificate)
+    sealed_url = await listen(stack, partial(sealed_answers, 1), context)
+    bare_url = await listen(stack, partial(bare_answers, 1), context)
+    trusting = tls.client_context(certificate)
+
+    async def sealed() -> float:
+        started = time.perf_counter()
+        connection, stream = await open_sealed(sealed_url, suite)
+        await stream.receive()
+        elapsed = time.perf_counter() - started
+        await connection.close()
+        return elapsed * 1e3
+
+    async def bare() -> float:
+        started = time.perf_counter()
+        socket = await open_bare(bare_url, trusting)
+        await socket.recv()
+        elapsed = time.perf_counter() - started
+        await socket.close()
+        return elapsed * 1e3
+
+    await sealed(), await bare()
+    return [(await sealed(), await bare()) for _ in range(count)]
+
+
+def run(effort: Effort = FULL) -> list[Figure]:
+    """Both, in one event loop."""
+    certificate = tls.p256()
+    bursts, pairs = effort.of(BURSTS), effort.of(VISITS) * effort.pairs
+    with asyncio.Runner() as runner, dial_trusts(certificate):
+        stack = contextlib.AsyncExitStack()
+        try:
+            sealed, bare = runner.run(streams(stack, bursts))
+            cells = compare(
+                "answer cells through websockets, both ends",
+                "the same without our layer",
+                "cells/s",
+                lambda: runner.run(sealed()),
+                lambda: runner.run(bare()),
+                effort=effort,
+                clock=time.process_time,
+                goal=Goal("ours", 45_000),
+            )
+            first = [
+                figure(
+                    f"connect to first token over TLS, suite {suite}",
+                    "the same without our layer",
+                    "ms",
+                    runner.run(visits(stack, pairs, suite, certificate)),
+                    less=True,
+                    goal=Goal("difference", 1.0),
+                )
+                for suite in supported_suites()
+            ]
+            return [cells, *first]
+        finally:
+            runner.run(stack.aclose())
+
+
+@contextlib.contextmanager
+def dial_trusts(certificate: tls.Certificate) -> Iterator[None]:
+    """The SDK's own dialling, with this certificate in the place of the system's list."""
+    with mock.patch.object(dial, "_tls", return_value=tls.client_context(certificate)):
+        yield
