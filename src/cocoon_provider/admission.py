@@ -15,6 +15,7 @@ from cocoon_provider.opening import Ended
 from cocoon_provider.outcomes import Outcome, Outcomes
 from cocoon_provider.pricing import PriceList
 from cocoon_provider.refusals import Refusal, refusal_of
+from cocoon_provider.running import Running
 from cocoon_provider.steps import first_step
 from cocoon_provider.tables import ChannelKey
 from cocoon_sdk.errors import CocoonError, WireCode
@@ -33,14 +34,15 @@ BYTES_PER_TOKEN = 8  # wire.md, "Limits": request body ≤ context length × 8
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who speaks on a connection, as its handshake proved it."""
+    """Who speaks on a connection, as its handshake proved it; `origin` is only where it came from."""
 
     session_id: bytes
     key: bytes | None
     channel: Address | None
+    origin: str = ""
 
     @classmethod
-    def of(cls, event: HandshakeCompleted) -> Client:
+    def of(cls, event: HandshakeCompleted, origin: str = "") -> Client:
         """The facts of a finished handshake.
 
         Raises:
@@ -48,10 +50,10 @@ class Client:
         """
         channel = event.channel
         if channel is None:
-            return cls(event.session_id, event.client_key, None)
+            return cls(event.session_id, event.client_key, None, origin)
         if channel.workchain != 0:
             raise RemoteProtocolError("a channel outside workchain 0", CLOSE_CLIENT_AUTH)
-        return cls(event.session_id, event.client_key, Address(0, channel.hash))
+        return cls(event.session_id, event.client_key, Address(0, channel.hash), origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,10 @@ class Admission:
 
     async def admit(
         self, client: Client, request: messages.Request, body: bytes
-    ) -> Admitted | Replay:
+    ) -> Admitted | Replay | Running:
         """Check a request; on success its stream is entered and its first step reserved.
 
-        `body` is the REQUEST body as it travelled.
+        `body` is the REQUEST body as it travelled. The same request may run already, or have ended.
 
         Raises:
             Refusal: why it is not served. Nothing was charged.
@@ -118,7 +120,9 @@ class Admission:
         owner = client.key or b""
         known = self._outcomes.find(owner, request.id, digest)
         if known is not None and known.receipt is not None:
-            return Replay(tuple(known.frames), known.receipt)
+            return Replay(tuple(known.messages()), known.receipt)
+        if known is not None and known.running is not None:
+            return known.running
         if self.draining:
             raise Refusal(
                 WireCode.DRAINING, "this provider is shutting down; use another one or try later"
@@ -133,7 +137,7 @@ class Admission:
         try:
             # Before any place is taken or text tokenised: a stranger holds up no customer.
             key = await self._payer(client, request, price)
-            place = self._line.enter()
+            place = self._line.enter(client.origin)
             generation = self._submit(request, client)
             _check_magnitude(price, generation)
             job = Job(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from cocoon_provider.backends.base import Piece
-from cocoon_provider.outcomes import Outcome, Outcomes
+from cocoon_provider.outcomes import Outcome
 from cocoon_sdk.payments.receipt import ResponseHash
 from cocoon_sdk.protocol.deltas import split_delta
 from cocoon_sdk.protocol.messages import (
@@ -31,11 +31,8 @@ class Answer:
         reasoning: Those of `delivered` that were reasoning.
     """
 
-    def __init__(
-        self, send: Send, outcomes: Outcomes, outcome: Outcome, clock: Callable[[], float]
-    ) -> None:
+    def __init__(self, send: Send, outcome: Outcome, clock: Callable[[], float]) -> None:
         self._send = send
-        self._outcomes = outcomes
         self._outcome = outcome
         self._clock = clock
         self._hash = ResponseHash()
@@ -94,7 +91,7 @@ class Answer:
     async def _deliver(self, kind: FrameType, frame: Delta | Result) -> None:
         body = encode_body(frame)
         self._hash.update(kind, body)
-        self._outcomes.add(self._outcome, frame, len(body))
+        self._outcome.add(kind, body)
         await self._send(frame)
 
 

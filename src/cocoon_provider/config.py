@@ -94,11 +94,16 @@ class SettlementPolicy(_Section, frozen=True):
 
 
 class Limits(_Section, frozen=True):
-    """Bounds on work: `requests` run at once (0: as many as the engine has rows), `waiting` stand in line."""
+    """Bounds on work: `requests` run at once (0: as many as the engine has rows), `waiting` stand in line.
+
+    `connections_per_address` and the hellos count clients by address; behind a proxy that is the proxy's
+    own, unless `trusted_proxy_header` names the header in which it tells the client's.
+    """
 
     requests: Annotated[int, Meta(ge=0)] = 0
     waiting: Annotated[int, Meta(ge=0)] = 64
     connections: Positive = 1_024
+    connections_per_address: Positive = 128
     handshakes: Positive = 256
     hellos_per_second: Seconds = 5.0
     hello_burst: Positive = 40
@@ -123,6 +128,17 @@ class Overhead(_Section, frozen=True):
     per_message: Annotated[int, Meta(ge=0)] = 16
 
 
+class AttestationSettings(_Section, frozen=True):
+    """What is proved to clients. Empty: nothing, and clients know this provider as `operator`.
+
+    `bundle` is the file to serve at /attestation. `fresh` says where quotes for single sessions come from:
+    `tsm` is the Linux kernel of a TDX machine.
+    """
+
+    bundle: str = ""
+    fresh: Literal["", "tsm"] = ""
+
+
 class Config(_Section, frozen=True):
     """The whole file.
 
@@ -143,6 +159,7 @@ class Config(_Section, frozen=True):
     limits: Limits = field(default_factory=Limits)
     engine: EngineSettings = field(default_factory=EngineSettings)
     prompt_overhead: Overhead = field(default_factory=Overhead)
+    attestation: AttestationSettings = field(default_factory=AttestationSettings)
     database: str = ""
 
     @property
@@ -219,6 +236,10 @@ def check_config(config: Config, *, source: str) -> Config:
     _named(f"{source}: chain.network", lambda: config.network)
     if config.backend not in {"onnx", "echo"}:
         raise ConfigError(f"{source}: backend is {config.backend!r}; choose onnx or echo")
+    if config.attestation.fresh and not config.attestation.bundle:
+        raise ConfigError(
+            f"{source}: attestation.fresh needs attestation.bundle, which holds the collateral"
+        )
     if config.endpoint and not config.endpoint.startswith(("wss://", "ws://")):
         raise ConfigError(f"{source}: endpoint is {config.endpoint!r}; it must be a wss:// URL")
     return config

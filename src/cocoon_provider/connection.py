@@ -7,12 +7,11 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from websockets.asyncio.server import ServerConnection
-
 from cocoon_provider.admission import Client
 from cocoon_provider.failures import describe
+from cocoon_provider.guard import GuardedSocket
 from cocoon_provider.inbox import ConnectionLostError, Inbox
-from cocoon_provider.limits import HandshakeGate
+from cocoon_provider.limits import HandshakeGate, Pace
 from cocoon_provider.refusals import Refusal, internal_refusal, refusal_of
 from cocoon_provider.service import Service
 from cocoon_provider.wire import Wire
@@ -27,6 +26,10 @@ from cocoon_sdk.protocol.session import ServerSession
 log = logging.getLogger(__name__)
 
 _MAX_QUESTIONS = 32
+# Requests that were refused, cancelled or only repeated; the first are for honest misfortune.
+_FREE_BURST, _FREE_PER_SECOND = 32, 8.0
+# Questions cost a look into the books; a new session may fetch 256 receipts (payments.md §3).
+_QUESTION_BURST, _QUESTIONS_PER_SECOND = 320, 32.0
 _BUSY_POLL = 1.0
 _NO_DEADLINE_POLL = 60.0
 _GOING_AWAY = 1001
@@ -39,7 +42,7 @@ class Connection:
 
     def __init__(
         self,
-        socket: ServerConnection,
+        socket: GuardedSocket,
         session: ServerSession,
         service: Service,
         gate: HandshakeGate,
@@ -55,6 +58,8 @@ class Connection:
         self._inboxes: dict[int, Inbox] = {}
         self._requests: set[asyncio.Task[None]] = set()
         self._questions: set[asyncio.Task[None]] = set()
+        self._idle_pace = Pace(clock, burst=_FREE_BURST, per_second=_FREE_PER_SECOND)
+        self._question_pace = Pace(clock, burst=_QUESTION_BURST, per_second=_QUESTIONS_PER_SECOND)
 
     async def run(self) -> None:
         """Serve until either side closes."""
@@ -101,7 +106,7 @@ class Connection:
 
     async def _read(self) -> None:
         while not self._take(await self._wire.receive()):
-            await self._wire.flush()
+            self._wire.push()
         # The peer said CLOSE: it wants nothing more, and gets our CLOSE when its requests have ended.
         for inbox in self._inboxes.values():
             inbox.cancel()
@@ -114,8 +119,9 @@ class Connection:
         for event in self._session.receive(message):
             match event:
                 case HandshakeCompleted():
-                    self._client = Client.of(event)
+                    self._client = Client.of(event, self._wire.origin)
                     self._ready_at = self._clock()
+                    self._wire.known()
                 case MessageReceived():
                     self._dispatch(event)
                 case PeerClosed():
@@ -135,6 +141,8 @@ class Connection:
                 )
             case messages.Cancel() | messages.Error() if inbox is not None:
                 inbox.cancel()
+            case messages.AttestChallenge() if len(self._questions) < _MAX_QUESTIONS:
+                self._start_question(0, lambda _: self._service.attest(self._session.exporter))
             case messages.StateGet():
                 self._start_question(event.stream, self._service.state)
             case messages.ReceiptGet() as get:
@@ -157,11 +165,16 @@ class Connection:
 
         async def work(client: Client) -> None:
             try:
+                await self._idle_pace.wait()
                 if self._clock() >= self._ready_at + MAX_AGE:
                     raise Refusal(
                         WireCode.DRAINING, "this session is an hour old; connect anew and ask again"
                     )
-                await self._service.serve(client, request, event.body, inbox, send)
+                if not await self._service.serve(client, request, event.body, inbox, send):
+                    self._idle_pace.count()
+            except Refusal:
+                self._idle_pace.count()
+                raise
             finally:
                 self._inboxes.pop(stream, None)
 
@@ -171,7 +184,9 @@ class Connection:
         self, stream: int, answer: Callable[[Client], Awaitable[messages.Message]]
     ) -> None:
         async def work(client: Client) -> None:
-            await self._wire.send(stream, await answer(client), end=True)
+            self._question_pace.count()
+            await self._question_pace.wait()
+            await self._wire.send(stream, await answer(client), end=stream != 0)
 
         self._spawn(self._questions, stream, work)
 

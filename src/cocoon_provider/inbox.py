@@ -36,19 +36,39 @@ class Inbox:
     cancelled: bool = False
     lost: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _target: Inbox | None = None
+    _deaf: bool = False
 
     def put(self, voucher: messages.Voucher) -> None:
         """A VOUCHER arrived."""
         self.vouchers.append(voucher)
-        self.wake.set()
+        self._tell()
 
     def cancel(self, *, lost: bool = False) -> None:
         """A CANCEL arrived, or the connection is gone."""
-        self.cancelled = True
         self.lost = self.lost or lost
-        self.wake.set()
+        self.cancelled = self.cancelled or not lost
+        self._tell()
+
+    def lead_to(self, target: Inbox | None) -> None:
+        """Pass on what has arrived and will arrive; to None: it concerns nobody any more."""
+        self._target = target
+        self._deaf = target is None
+        if self.vouchers or self.stopped:
+            self._tell()
 
     @property
     def stopped(self) -> bool:
         """Whether the client wants no more."""
         return self.cancelled or self.lost
+
+    def _tell(self) -> None:
+        if self._deaf:
+            self.vouchers.clear()
+        elif self._target is not None:
+            self._target.vouchers.extend(self.vouchers)
+            self.vouchers.clear()
+            self._target.cancelled = self._target.cancelled or self.cancelled
+            self._target.lost = self._target.lost or self.lost
+            self._target.wake.set()
+        self.wake.set()

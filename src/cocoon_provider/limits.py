@@ -6,47 +6,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 
 from cocoon_provider.refusals import Refusal
 from cocoon_sdk.errors import WireCode
 
 Clock = Callable[[], float]
 
-MAX_TRACKED_ADDRESSES = 10_000
 MAX_TRACKED_CLIENTS = 10_000
-
-
-@dataclass(slots=True)
-class _Bucket:
-    tokens: float
-    filled_at: float
-
-
-class AddressLimiter:
-    """A token bucket per address on new connections; the oldest addresses are forgotten first."""
-
-    def __init__(self, *, per_second: float, burst: int, clock: Clock) -> None:
-        self._rate = per_second
-        self._burst = float(burst)
-        self._clock = clock
-        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
-
-    def allow(self, address: str) -> bool:
-        """Take one token of this address; False when none is left."""
-        now = self._clock()
-        bucket = self._buckets.pop(address, None) or _Bucket(self._burst, now)
-        bucket.tokens = min(
-            self._burst, bucket.tokens + max(0.0, now - bucket.filled_at) * self._rate
-        )
-        bucket.filled_at = now
-        self._buckets[address] = bucket
-        while len(self._buckets) > MAX_TRACKED_ADDRESSES:
-            self._buckets.popitem(last=False)
-        if bucket.tokens < 1.0:
-            return False
-        bucket.tokens -= 1.0
-        return True
+MAX_PAUSE = 5.0
 
 
 class Patience:
@@ -88,6 +55,37 @@ class Patience:
     def _now(self, client: bytes) -> float:
         times, at = self._counted.get(client, (0.0, 0.0))
         return max(0.0, times - max(0.0, self._clock() - at) / self._seconds)
+
+
+class Pace:
+    """How fast one connection may have us work for nothing.
+
+    What exceeds it waits, and keeps its stream meanwhile: the eight streams bound the flood, and nothing
+    else on the connection suffers.
+
+    Args:
+        burst: At once.
+        per_second: From then on.
+    """
+
+    def __init__(self, clock: Clock, *, burst: int, per_second: float) -> None:
+        self._clock = clock
+        self._burst = burst
+        self._rate = per_second
+        self._used = 0.0
+        self._at = clock()
+
+    def count(self) -> None:
+        """Something was done that brought nothing."""
+        now = self._clock()
+        self._used = max(0.0, self._used - max(0.0, now - self._at) * self._rate) + 1
+        self._at = now
+
+    async def wait(self) -> None:
+        """Until the next thing may be done."""
+        over = self._used - max(0.0, self._clock() - self._at) * self._rate - self._burst
+        if over > 0:
+            await asyncio.sleep(min(MAX_PAUSE, over / self._rate))
 
 
 class HandshakeGate:
@@ -135,31 +133,34 @@ class RequestLine:
     def __init__(self, *, active: int, waiting: int, estimate_ms: int = 2_000) -> None:
         self._free = active
         self._max_waiting = waiting
+        self._max_of_one = max(1, waiting * 3 // 4)
         self._estimate_ms = estimate_ms
-        self._line: OrderedDict[object, asyncio.Future[None]] = OrderedDict()
+        self._line: OrderedDict[Place, asyncio.Future[None]] = OrderedDict()
 
     @property
     def waiting(self) -> int:
         """How many requests stand in line."""
         return len(self._line)
 
-    def enter(self) -> Place:
-        """Take a slot or a place in line.
+    def enter(self, origin: str = "") -> Place:
+        """Take a slot or a place in line. One origin gets at most three quarters of the line.
 
         Raises:
             Refusal: `overloaded`, with an estimate of when a place will be free.
         """
         if self._free > 0:
             self._free -= 1
-            return Place(self, None)
-        if len(self._line) >= self._max_waiting:
+            return Place(self, None, origin)
+        mine = sum(1 for place in self._line if place.origin == origin) if origin else 0
+        if len(self._line) >= self._max_waiting or mine >= self._max_of_one:
             raise Refusal(
                 WireCode.OVERLOADED,
-                f"{len(self._line)} requests are waiting, which is this provider's limit",
+                f"{len(self._line)} requests are waiting, {mine} of them of this address; "
+                "this provider takes no more",
                 retry_after_ms=self._estimate_ms * (len(self._line) + 1),
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = Place(self, turn)
+        place = Place(self, turn, origin)
         self._line[place] = turn
         return place
 
@@ -185,9 +186,10 @@ class RequestLine:
 class Place:
     """One request's slot, or its place in the line for one. Leave it exactly once."""
 
-    def __init__(self, line: RequestLine, turn: asyncio.Future[None] | None) -> None:
+    def __init__(self, line: RequestLine, turn: asyncio.Future[None] | None, origin: str) -> None:
         self._line = line
         self._turn = turn
+        self.origin = origin
         self._left = False
 
     @property

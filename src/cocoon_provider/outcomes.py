@@ -5,34 +5,73 @@ Bodies live in memory only and are capped; receipts of paid requests are durable
 
 from __future__ import annotations
 
+import struct
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 from cocoon_provider.refusals import Refusal
 from cocoon_sdk.errors import WireCode
-from cocoon_sdk.protocol.messages import Delta, Receipt, Result
+from cocoon_sdk.protocol.messages import Delta, FrameType, Receipt, Result, decode_body
+
+if TYPE_CHECKING:
+    from cocoon_provider.running import Running
 
 KEEP_SECONDS = 600.0
 MAX_ANSWER_BYTES = 256 * 1024
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
 MAX_OUTCOMES = 50_000
 _OVERHEAD = 1_024
+_HEADER = struct.Struct("<BI")  # frame type, length of the body that follows
 
 _Key = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """One request: its hash, the frames of its answer while they fit, its receipt once it ended."""
+    """One request: its hash, the bodies of its answer while they fit, its receipt once it ended.
+
+    Attributes:
+        complete: Whether all the bodies so far are kept.
+        count: How many frames the answer has, kept or not.
+        running: Where the answer goes, while the request is served.
+    """
 
     key: _Key
     request_hash: bytes
     ended_at: float = 0.0
-    frames: list[Delta | Result] = field(default_factory=list)
-    size: int = _OVERHEAD
     complete: bool = True
+    count: int = 0
     receipt: Receipt | None = None
+    running: Running | None = None
+    _bodies: bytearray = field(default_factory=bytearray)  # objects would weigh many times as much
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory."""
+        return _OVERHEAD + len(self._bodies)
+
+    def add(self, kind: FrameType, body: bytes) -> None:
+        """Keep a frame of the answer, unless the answer has become too long to keep."""
+        self.count += 1
+        if not self.complete:
+            return
+        self._bodies += _HEADER.pack(kind, len(body))
+        self._bodies += body
+        if len(self._bodies) > MAX_ANSWER_BYTES:
+            self.complete, self._bodies = False, bytearray()
+
+    def messages(self) -> list[Delta | Result]:
+        """The frames that are kept: all of them, or none."""
+        found, view, at = list[Delta | Result](), bytes(self._bodies), 0
+        while at < len(view):
+            kind, size = _HEADER.unpack_from(view, at)
+            at += _HEADER.size
+            frame = decode_body(FrameType(kind), view[at : at + size])
+            found.append(cast("Delta | Result", frame))
+            at += size
+        return found
 
 
 class Outcomes:
@@ -45,10 +84,10 @@ class Outcomes:
         self._size = 0
 
     def find(self, client: bytes, request_id: bytes, request_hash: bytes) -> Outcome | None:
-        """The outcome of the same request, ended before; None if it is new.
+        """The outcome of the same request, which runs or has ended; None if it is new.
 
         Raises:
-            Refusal: `duplicate_request`: running now, or the id was used for another request.
+            Refusal: `duplicate_request`: not yet admitted, or the id was used for another request.
         """
         self._expire()
         key = client, request_id
@@ -60,10 +99,10 @@ class Outcomes:
                 WireCode.DUPLICATE_REQUEST,
                 "this request id was used for another request; draw 16 fresh random bytes",
             )
-        if outcome.receipt is None:
+        if outcome.receipt is None and outcome.running is None:
             raise Refusal(
                 WireCode.DUPLICATE_REQUEST,
-                "a request with this id is running already; wait for its receipt",
+                "a request with this id is being looked at; ask again in a moment",
                 retry_after_ms=1_000,
             )
         return outcome
@@ -73,19 +112,11 @@ class Outcomes:
         outcome = self._running[client, request_id] = Outcome((client, request_id), request_hash)
         return outcome
 
-    def add(self, outcome: Outcome, frame: Delta | Result, size: int) -> None:
-        """Keep a frame of the answer, unless the answer has become too long to keep."""
-        if not outcome.complete:
-            return
-        outcome.size += size
-        outcome.frames.append(frame)
-        if outcome.size > MAX_ANSWER_BYTES:
-            outcome.frames, outcome.size, outcome.complete = [], _OVERHEAD, False
-
     def end(self, outcome: Outcome, receipt: bytes) -> None:
         """The request has its receipt; it is kept from now on."""
         self._running.pop(outcome.key, None)
         outcome.receipt = Receipt(receipt)
+        outcome.running = None
         outcome.ended_at = self._clock()
         self._ended[outcome.key] = outcome
         self._size += outcome.size
@@ -93,6 +124,7 @@ class Outcomes:
 
     def forget(self, outcome: Outcome) -> None:
         """Drop a request that was refused: it may be tried again under the same id."""
+        outcome.running = None
         self._running.pop(outcome.key, None)
 
     def _expire(self) -> None:

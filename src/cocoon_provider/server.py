@@ -6,7 +6,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable
+from functools import partial
 from http import HTTPStatus
+from typing import cast
 
 from websockets.asyncio.server import Server as WebsocketServer
 from websockets.asyncio.server import ServerConnection, serve
@@ -15,7 +17,9 @@ from websockets.typing import Subprotocol
 
 from cocoon_provider.config import Limits, Listen
 from cocoon_provider.connection import Connection
-from cocoon_provider.limits import AddressLimiter, HandshakeGate
+from cocoon_provider.doors import AddressLimiter, Doors
+from cocoon_provider.guard import GuardedSocket
+from cocoon_provider.limits import HandshakeGate
 from cocoon_provider.public import PublicPages, too_many
 from cocoon_provider.service import Service
 from cocoon_sdk.errors import ConfigError
@@ -26,8 +30,17 @@ from cocoon_sdk.protocol.session import ServerSession
 log = logging.getLogger(__name__)
 
 MAX_QUEUE = 16  # wire.md, "Limits"
-WRITE_HIGH_WATER = 256 * 1024
+WRITE_HIGH_WATER = 64 * 1024  # one message more than this may wait for a slow reader
+# Seconds: from the TCP connection to the upgrade, between keep-alives, and for their answer.
+OPEN_TIMEOUT = 5.0
+PING_INTERVAL = 20.0
+PING_TIMEOUT = 20.0
 CLOSE_TIMEOUT = 3.0
+_VISITORS = 64  # sockets beyond sessions and handshakes, for plain GETs
+
+# Strangers' faults are no news of ours, and their traces would fill the log.
+_quiet = logging.getLogger(f"{__name__}.sockets")
+_quiet.setLevel(logging.CRITICAL)
 
 
 class Server:
@@ -60,6 +73,10 @@ class Server:
         self._addresses = AddressLimiter(
             per_second=limits.hellos_per_second, burst=limits.hello_burst, clock=clock
         )
+        self._doors = Doors(
+            total=limits.connections + limits.handshakes + _VISITORS,
+            per_address=limits.connections_per_address,
+        )
         self._connections: set[Connection] = set()
         self._server: WebsocketServer | None = None
 
@@ -69,6 +86,12 @@ class Server:
         Raises:
             ConfigError: the address cannot be used.
         """
+        socket = partial(
+            GuardedSocket,
+            doors=self._doors,
+            by_peer=not self._limits.trusted_proxy_header,
+            clock=self._clock,
+        )
         try:
             self._server = await serve(
                 self._handle,
@@ -79,9 +102,14 @@ class Server:
                 max_size=MAX_MESSAGE,
                 max_queue=MAX_QUEUE,
                 write_limit=WRITE_HIGH_WATER,
+                open_timeout=OPEN_TIMEOUT,
+                ping_interval=PING_INTERVAL,
+                ping_timeout=PING_TIMEOUT,
                 close_timeout=CLOSE_TIMEOUT,
                 process_request=self._process_request,
                 server_header=None,
+                logger=_quiet,
+                create_connection=cast("type[ServerConnection]", socket),
             )
         except OSError as error:
             raise ConfigError(
@@ -119,7 +147,9 @@ class Server:
             clock=self._clock,
             max_request_bytes=self._max_request_bytes,
         )
-        connection = Connection(socket, session, self._service, self._gate, self._clock)
+        connection = Connection(
+            cast("GuardedSocket", socket), session, self._service, self._gate, self._clock
+        )
         self._connections.add(connection)
         try:
             await connection.run()
@@ -127,10 +157,13 @@ class Server:
             self._connections.discard(connection)
 
     def _process_request(self, socket: ServerConnection, request: Request) -> Response | None:
-        if not self._addresses.allow(self._address(socket, request)):
+        address = self._address(socket, request)
+        if not self._addresses.allow(address):
             return too_many()
         page = self._pages.answer(request)
         crowded = len(self._connections) >= self._limits.connections or self._gate.full
+        if page is None and isinstance(socket, GuardedSocket) and not socket.claim(address):
+            return too_many()
         if page is None and crowded:
             return socket.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections\n")
         return page

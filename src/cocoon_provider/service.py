@@ -7,11 +7,13 @@ from collections.abc import Callable
 
 from cocoon_provider.admission import Admission, Admitted, Client, Replay
 from cocoon_provider.answer import Answer
+from cocoon_provider.attestation import Evidence, no_quotes
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.closing import CooperativeClose
 from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.refusals import Refusal
+from cocoon_provider.running import Running
 from cocoon_provider.serving import Serving
 from cocoon_sdk.errors import CocoonError
 from cocoon_sdk.payments.receipt import parse_receipt
@@ -31,20 +33,28 @@ class Service:
         outcomes: Outcomes,
         closing: CooperativeClose,
         clock: Callable[[], float],
+        evidence: Evidence | None = None,
     ) -> None:
         self._admission = admission
         self._book = book
         self._outcomes = outcomes
         self._closing = closing
         self._clock = clock
+        self._evidence = evidence
+
+    async def attest(self, exporter: bytes) -> messages.Message:
+        """ATTEST_CHALLENGE: a quote over this session, or the ERROR that says why there is none."""
+        if self._evidence is None:
+            return no_quotes()
+        return await self._evidence.answer(exporter)
 
     async def serve(
         self, client: Client, request: messages.Request, body: bytes, inbox: Inbox, send: Send
-    ) -> None:
-        """REQUEST: check, serve, and end with RECEIPT.
+    ) -> bool:
+        """REQUEST: check, serve, and end with RECEIPT. False where that brought us nothing.
 
         Raises:
-            Refusal: it was not admitted; nothing was charged.
+            Refusal: it was not admitted, nothing was charged; or the same request came elsewhere.
             ConnectionLostError: the client is gone.
         """
         admitted = await self._admission.admit(client, request, body)
@@ -52,32 +62,42 @@ class Service:
             for frame in admitted.frames:
                 await send(frame)
             await send(admitted.receipt, end=True)
-            return
+            return False
+        if isinstance(admitted, Running):
+            await admitted.take_over(inbox, send)
+            return False
+        running = admitted.outcome.running = Running(admitted.outcome)
+        return await running.start(self._work(client, admitted, running), inbox, send)
+
+    async def _work(self, client: Client, admitted: Admitted, running: Running) -> bool:
+        outcome, inbox = admitted.outcome, running.inbox
         try:
-            raw = await self._run(admitted, inbox, send)
+            raw = await self._run(admitted, running)
         except BaseException:
-            self._outcomes.forget(admitted.outcome)
+            self._outcomes.forget(outcome)
             raise
-        if admitted.billing.metered and (raw is None or not parse_receipt(raw).price):
+        metered = admitted.billing.metered
+        billed = metered and raw is not None and parse_receipt(raw).price > 0
+        if metered and not billed:
             self._admission.ended_unbilled(client)
         if raw is None:
-            self._outcomes.forget(admitted.outcome)
-            return
-        self._outcomes.end(admitted.outcome, raw)
+            self._outcomes.forget(outcome)
+            return False
+        self._outcomes.end(outcome, raw)
         for voucher in tuple(inbox.vouchers):  # more may arrive while these are kept
             await self.late_voucher(client, voucher)
         if not inbox.lost:
-            await send(messages.Receipt(raw), end=True)
+            await running.send(messages.Receipt(raw), end=True)
+        return billed or not inbox.stopped
 
-    async def _run(self, admitted: Admitted, inbox: Inbox, send: Send) -> bytes | None:
-        answer = Answer(send, self._outcomes, admitted.outcome, self._clock)
+    async def _run(self, admitted: Admitted, running: Running) -> bytes | None:
         serving = Serving(
             generation=admitted.generation,
             billing=admitted.billing,
-            answer=answer,
-            inbox=inbox,
+            answer=Answer(running.send, admitted.outcome, self._clock),
+            inbox=running.inbox,
             place=admitted.place,
-            send=send,
+            send=running.send,
             clock=self._clock,
         )
         return await serving.run()

@@ -7,9 +7,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable
 
-from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from cocoon_provider.guard import GuardedSocket
 from cocoon_provider.inbox import ConnectionLostError
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL
@@ -18,6 +18,7 @@ from cocoon_sdk.protocol.messages import CloseReason
 from cocoon_sdk.protocol.session import ServerSession
 
 WRITE_TIMEOUT = 30.0
+PARTING_TIMEOUT = 3.0  # for what is left to write when a connection ends
 
 
 class Wire:
@@ -28,7 +29,7 @@ class Wire:
     """
 
     def __init__(
-        self, socket: ServerConnection, session: ServerSession, on_lost: Callable[[], None]
+        self, socket: GuardedSocket, session: ServerSession, on_lost: Callable[[], None]
     ) -> None:
         self._socket = socket
         self._session = session
@@ -37,6 +38,16 @@ class Wire:
         self._lost = False
         self._stirred = asyncio.Event()  # something may have begun that strict padding paces
         self._sealed: deque[bytes] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    def known(self) -> None:
+        """The peer has authenticated: from now on it may send more than a handshake."""
+        self._socket.known()
+
+    @property
+    def origin(self) -> str:
+        """Whom the peer counts for where clients share something: its address, or network."""
+        return self._socket.origin
 
     async def receive(self) -> bytes:
         """One whole message.
@@ -79,12 +90,33 @@ class Wire:
             # What a cancelled writer leaves behind waits for the next one: a gap would end the session.
             self._sealed.extend(self._session.outgoing())
             while self._sealed:
+                # A bare timer ends the wait just as well as asyncio.timeout would, and costs far less.
+                slow = asyncio.get_running_loop().call_later(WRITE_TIMEOUT, self.lose)
                 try:
-                    async with asyncio.timeout(WRITE_TIMEOUT):
-                        await self._socket.send(self._sealed.popleft())
-                except (ConnectionClosed, TimeoutError):
+                    await self._socket.send(self._sealed.popleft())
+                except ConnectionClosed:
                     self.lose()
                     raise ConnectionLostError from None
+                finally:
+                    slow.cancel()
+                if (
+                    self._lost
+                ):  # the timer's doing; a socket that is cut off may end the wait quietly
+                    raise ConnectionLostError
+
+    def push(self) -> None:
+        """Write what is queued, without waiting: who reads must never depend on whether the peer does.
+
+        What can be queued by reading alone is bounded: PONGs, which come at the rate of the peer's PINGs.
+        """
+        self._stirred.set()
+        self._sealed.extend(self._session.outgoing())
+        if self._sealed and not self._lock.locked():  # else whoever holds it writes these as well
+            self._writer = asyncio.create_task(self._write_quietly(), name="cocoon-write")
+
+    async def _write_quietly(self) -> None:
+        with contextlib.suppress(ConnectionLostError):
+            await self.flush()
 
     async def keep_pace(self, clock: Callable[[], float]) -> None:
         """Strict padding: write what is due at each tick, for as long as the connection lasts."""
@@ -102,12 +134,17 @@ class Wire:
     async def close(self, reason: CloseReason, code: int = 1000) -> None:
         """Say CLOSE and end the websocket."""
         self._session.close(reason)
-        await self.flush()
-        await self._socket.close(code)
+        await self.hang_up(code)
 
     async def hang_up(self, code: int) -> None:
-        """Write what is left and end the websocket without a word."""
-        await self.flush()
+        """Write what is left, as far as the peer reads, and end the websocket without a word."""
+        self._socket.known()  # or the peer's own close would not be read
+        try:
+            async with asyncio.timeout(PARTING_TIMEOUT):
+                await self.flush()
+        except TimeoutError:
+            self.lose()
+            return
         await self._socket.close(code)
 
     def lose(self) -> None:

@@ -208,16 +208,16 @@ async def test_a_reader_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("cocoon_provider.wire.WRITE_TIMEOUT", 0.05)
 
     class Transport:
-        aborted = False
+        aborted = asyncio.Event()
 
         def abort(self) -> None:
-            self.aborted = True
+            self.aborted.set()
 
     class Socket:
         transport = Transport()
 
         async def send(self, _record: bytes) -> None:
-            await asyncio.sleep(3600)
+            await self.transport.aborted.wait()
 
     class Session:
         def send(self, *_args: object, **_options: object) -> None:
@@ -232,4 +232,4 @@ async def test_a_reader_too_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(ConnectionLostError):
             await wire.send(1, messages.Ack())
     assert lost == [True]
-    assert Socket.transport.aborted
+    assert Socket.transport.aborted.is_set()

@@ -8,7 +8,7 @@ from cocoon_sdk.protocol.constants import CLOSE_RATE, PING_BURST, PING_BURST_TAK
 from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 
 
-class _Allowance:
+class Allowance:
     """A token bucket that refills by one per PING_INTERVAL."""
 
     __slots__ = ("_at", "_burst", "_clock", "_credit")
@@ -19,6 +19,7 @@ class _Allowance:
         self._at = clock()
 
     def take(self) -> bool:
+        """Use one up; False when none is left."""
         now = self._clock()
         self._credit = min(self._burst, self._credit + (now - self._at) / PING_INTERVAL)
         self._at = now
@@ -34,8 +35,8 @@ class PingLedger:
     __slots__ = ("_asked", "_ours", "_theirs")
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        self._ours = _Allowance(clock, PING_BURST)
-        self._theirs = _Allowance(clock, PING_BURST_TAKEN)
+        self._ours = Allowance(clock, PING_BURST)
+        self._theirs = Allowance(clock, PING_BURST_TAKEN)
         self._asked: list[bytes] = []
 
     def sending(self, token: bytes) -> None:

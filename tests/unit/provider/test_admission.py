@@ -26,7 +26,7 @@ from cocoon_sdk.protocol import messages
 from cocoon_sdk.protocol.constants import CLOSE_CLIENT_AUTH
 from cocoon_sdk.protocol.errors import RemoteProtocolError
 from cocoon_sdk.protocol.events import HandshakeCompleted
-from cocoon_sdk.protocol.messages import Delta, encode_body
+from cocoon_sdk.protocol.messages import Delta, FrameType, encode_body
 from cocoon_sdk.protocol.session import ChannelId
 from cocoon_sdk.ton.address import Address
 from tests.unit.provider.books import ADDRESS, CLIENT, IDENTITY, KEY, PRICE, voucher
@@ -204,7 +204,7 @@ async def test_an_ended_request_is_replayed_even_while_draining(stage: Stage) ->
         await stage.admit(request)
     assert caught.value.code is WireCode.DUPLICATE_REQUEST
     frame = Delta(0, 0, messages.Channel.CONTENT, "hi", [1, 2])
-    stage.outcomes.add(admitted.outcome, frame, 10)
+    admitted.outcome.add(FrameType.DELTA, encode_body(frame))
     stage.outcomes.end(admitted.outcome, b"raw")
     stage.admission.draining = True
     assert await stage.admit(request) == Replay((frame,), messages.Receipt(b"raw"))

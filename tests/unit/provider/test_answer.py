@@ -23,7 +23,7 @@ class Stage:
         self.sent: list[Delta | Result] = []
         outcomes = Outcomes(lambda: self.now)
         self.outcome = outcomes.begin(b"", b"i" * 16, b"h" * 32)
-        self.answer = Answer(self.send, outcomes, self.outcome, lambda: self.now)
+        self.answer = Answer(self.send, self.outcome, lambda: self.now)
 
     async def send(self, frame: Delta | Result) -> None:
         self.sent.append(frame)
@@ -80,7 +80,7 @@ async def test_choices_and_channels_are_not_mixed_and_reasoning_is_counted() -> 
         Result(3, 0, 1, "finish", {"choice": 0, "reason": "stop"}),
     ]
     assert (stage.answer.delivered, stage.answer.reasoning) == (5, 2)
-    assert stage.outcome.frames == stage.sent
+    assert stage.outcome.messages() == stage.sent
 
 
 @given(

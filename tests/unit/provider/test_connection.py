@@ -43,11 +43,17 @@ REQUEST = messages.Request(
 class Socket:
     """The server's end of a websocket without a network."""
 
+    origin = "192.0.2.1"
+
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[list[bytes | str] | None] = asyncio.Queue()
         self.sent: list[bytes] = []
         self.code: int | None = None
         self.aborted = False
+        self.peer_known = False
+
+    def known(self) -> None:
+        self.peer_known = True
 
     @property
     def transport(self) -> Socket:
@@ -184,7 +190,10 @@ class Stage:
 async def test_a_request_is_served_for_the_client_of_the_handshake() -> None:
     stage = await Stage().shake()
     stream = await stage.open(REQUEST)
-    assert stage.desk.clients == [Client(stage.client.session_id, CLIENT.public_key, None)]
+    assert stage.desk.clients == [
+        Client(stage.client.session_id, CLIENT.public_key, None, Socket.origin)
+    ]
+    assert stage.socket.peer_known
     stage.client.send(stream, voucher(7))
     await stage.carry()
     [inbox] = stage.desk.inboxes

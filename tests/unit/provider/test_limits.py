@@ -1,4 +1,4 @@
-"""Token buckets, the cap on handshakes, the line of waiting requests."""
+"""The cap on handshakes, the line of waiting requests."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import asyncio
 import pytest
 
 from cocoon_provider.limits import (
-    MAX_TRACKED_ADDRESSES,
+    MAX_PAUSE,
     MAX_TRACKED_CLIENTS,
-    AddressLimiter,
     HandshakeGate,
+    Pace,
     Patience,
     RequestLine,
 )
@@ -25,21 +25,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-def test_a_bucket_holds_its_burst_and_refills() -> None:
-    clock = Clock()
-    limiter = AddressLimiter(per_second=2.0, burst=3, clock=clock)
-    assert [limiter.allow("a") for _ in range(4)] == [True, True, True, False]
-    assert limiter.allow("b")
-    clock.now += 0.4
-    assert not limiter.allow("a")
-    clock.now += 0.1
-    assert limiter.allow("a")
-    clock.now += 1_000
-    assert [limiter.allow("a") for _ in range(4)] == [True, True, True, False]
-    clock.now -= 50  # a clock that steps back takes nothing away and gives nothing
-    assert not limiter.allow("a")
 
 
 def test_a_client_that_leaves_unbilled_too_often_has_to_wait() -> None:
@@ -71,16 +56,6 @@ def test_only_so_many_clients_are_remembered() -> None:
     patience.check((0).to_bytes(4, "big"))
     with pytest.raises(Refusal):
         patience.check(MAX_TRACKED_CLIENTS.to_bytes(4, "big"))
-
-
-def test_only_so_many_addresses_are_remembered() -> None:
-    limiter = AddressLimiter(per_second=0.0, burst=1, clock=Clock())
-    assert limiter.allow("first")
-    assert not limiter.allow("first")
-    for number in range(MAX_TRACKED_ADDRESSES):
-        limiter.allow(str(number))
-    assert limiter.allow("first")
-    assert len(limiter._buckets) == MAX_TRACKED_ADDRESSES
 
 
 async def test_the_gate_is_full_at_its_limit_and_opens_again() -> None:
@@ -153,3 +128,41 @@ async def test_slots_are_neither_lost_nor_made() -> None:
         places.remove(ready[0])
     fresh = [line.enter() for _ in range(4)]
     assert [place.ready for place in fresh] == [True, True, True, False]
+
+
+async def test_one_origin_gets_three_quarters_of_the_line() -> None:
+    line = RequestLine(active=1, waiting=8)
+    assert line.enter("a").ready
+    for _ in range(6):
+        assert not line.enter("a").ready
+    with pytest.raises(Refusal, match="6 of them of this address"):
+        line.enter("a")
+    for _ in range(2):
+        line.enter("b")
+    with pytest.raises(Refusal):
+        line.enter("c")
+
+
+async def test_what_brings_nothing_is_slowed_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, slept = Clock(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    pace = Pace(clock, burst=2, per_second=4.0)
+    for _ in range(2):
+        await pace.wait()
+        pace.count()
+    await pace.wait()
+    assert slept == []
+    pace.count()
+    await pace.wait()
+    assert slept == [0.25]
+    for _ in range(1_000):
+        pace.count()
+    await pace.wait()
+    assert slept[-1] == MAX_PAUSE
+    clock.now += 1_000
+    await pace.wait()
+    assert len(slept) == 2

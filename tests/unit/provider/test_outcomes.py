@@ -8,10 +8,11 @@ from cocoon_provider import outcomes as module
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.refusals import Refusal
 from cocoon_sdk.errors import WireCode
-from cocoon_sdk.protocol.messages import Channel, Delta
+from cocoon_sdk.protocol.messages import Channel, Delta, FrameType, encode_body
 
 OWNER, ID, HASH, RECEIPT = b"k" * 32, b"i" * 16, b"h" * 32, b"r" * 352
 DELTA = Delta(0, 0, Channel.CONTENT, "x", [1])
+BODY = encode_body(DELTA)
 
 
 class Clock:
@@ -25,7 +26,7 @@ def kept(clock: Clock | None = None, *, frames: int = 1) -> Outcomes:
     made = Outcomes(clock or Clock())
     outcome = made.begin(OWNER, ID, HASH)
     for _ in range(frames):
-        made.add(outcome, DELTA, 100)
+        outcome.add(FrameType.DELTA, BODY)
     made.end(outcome, RECEIPT)
     return made
 
@@ -34,7 +35,7 @@ def test_a_new_request_is_unknown_and_an_ended_one_is_found() -> None:
     assert Outcomes(Clock()).find(OWNER, ID, HASH) is None
     found = kept().find(OWNER, ID, HASH)
     assert found is not None
-    assert found.frames == [DELTA]
+    assert found.messages() == [DELTA]
     assert found.receipt is not None
     assert found.receipt.raw == RECEIPT
 
@@ -50,7 +51,7 @@ def test_the_same_id_with_another_body_is_refused() -> None:
     assert caught.value.code is WireCode.DUPLICATE_REQUEST
 
 
-def test_a_running_request_is_refused_until_it_is_forgotten() -> None:
+def test_a_request_under_admission_is_refused_until_it_is_forgotten() -> None:
     made = Outcomes(Clock())
     outcome = made.begin(OWNER, ID, HASH)
     with pytest.raises(Refusal):
@@ -69,9 +70,9 @@ def test_outcomes_are_kept_for_ten_minutes() -> None:
 
 
 def test_a_long_answer_keeps_only_its_receipt() -> None:
-    found = kept(frames=module.MAX_ANSWER_BYTES // 100 + 1).find(OWNER, ID, HASH)
+    found = kept(frames=module.MAX_ANSWER_BYTES // len(BODY)).find(OWNER, ID, HASH)
     assert found is not None
-    assert (found.frames, found.complete) == ([], False)
+    assert (found.messages(), found.complete) == ([], False)
 
 
 def test_the_oldest_go_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ async def test_the_receipt_comes_last_and_is_what_a_retry_finds(stage: Stage) ->
     kept = stage.outcomes.find(b"", REQUEST.id, HASH)
     assert kept is not None
     assert kept.receipt == stage.sent[-1][0]
-    assert kept.frames == [message for message, _ in stage.sent[:-1]]
+    assert kept.messages() == [message for message, _ in stage.sent[:-1]]
     assert stage.line.enter().ready
 
 

@@ -113,7 +113,7 @@ class Stage:
         self.line = line or RequestLine(active=1, waiting=4)
         outcomes = Outcomes(lambda: self.now)
         outcome = outcomes.begin(b"", b"i" * 16, b"h" * 32)
-        self.answer = Answer(self.send, outcomes, outcome, lambda: self.now)
+        self.answer = Answer(self.send, outcome, lambda: self.now)
         self.serving = Serving(
             generation=self.backend,
             billing=self.till,
