@@ -8,6 +8,7 @@ import logging
 import time
 
 from cocoon_provider.admission import BYTES_PER_TOKEN, Admission
+from cocoon_provider.attestation import Evidence, load_evidence
 from cocoon_provider.backends.base import Backend
 from cocoon_provider.book import MIGRATIONS, ChannelBook
 from cocoon_provider.closing import CooperativeClose
@@ -87,6 +88,12 @@ class Provider:
         self._admission: Admission | None = None
         self._server: Server | None = None
         self._settling: asyncio.Task[None] | None = None
+        self._evidence: Evidence | None = None
+
+    @property
+    def attested_by(self) -> str | None:
+        """Digest of the attestation bundle that is served, hex: the descriptor's `att`."""
+        return None if self._evidence is None else self._evidence.digest.hex()
 
     async def start(self) -> int:
         """Load the backend, end what an earlier run left open, listen; the port.
@@ -99,6 +106,9 @@ class Provider:
         for name in self._backend.models:
             if name not in self._prices:
                 raise ConfigError(f"no price for the model {name!r}; add it under [models]")
+        self._evidence = load_evidence(
+            self._config.attestation, self._backend.models.values(), self._identity.public_key
+        )
         orphans = await self._books.book.end_orphans()
         if orphans:
             log.warning("receipts issued for requests that a restart cut off: %d", orphans)
@@ -158,8 +168,14 @@ class Provider:
             outcomes=outcomes,
             closing=CooperativeClose(book, self._identity),
             clock=time.monotonic,
+            evidence=self._evidence,
         )
-        pages = PublicPages(lambda: self._backend.models, self._prices, lambda: admission.draining)
+        pages = PublicPages(
+            lambda: self._backend.models,
+            self._prices,
+            lambda: admission.draining,
+            attestation=None if self._evidence is None else self._evidence.raw,
+        )
         longest = max(model.context for model in self._backend.models.values())
         server = Server(
             identity=self._identity,

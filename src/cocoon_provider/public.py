@@ -1,4 +1,4 @@
-"""Plain GET requests on the public port: health, models, token bundles (registry.md, design.md)."""
+"""Plain GET requests on the public port: health, models, token and attestation bundles (registry.md, design.md)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cocoon_provider.backends.base import ModelInfo
 from cocoon_sdk.payments.meter import Price
 
 _JSON = "application/json"
+_BYTES = "application/octet-stream"
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -25,10 +26,12 @@ class PublicPages:
         models: Callable[[], Mapping[str, ModelInfo]],
         prices: Mapping[str, Price],
         draining: Callable[[], bool],
+        attestation: bytes | None = None,
     ) -> None:
         self._models = models
         self._prices = prices
         self._draining = draining
+        self._attestation = attestation
 
     def answer(self, request: Request) -> Response | None:
         """The response, or None for a websocket upgrade."""
@@ -39,6 +42,9 @@ class PublicPages:
             return self._health()
         if path == "/v1/models":
             return _json({"object": "list", "data": [self._model(m) for m in self._list()]})
+        if path == "/attestation" and self._attestation is not None:
+            extra = {"Cache-Control": "no-cache"}
+            return _response(HTTPStatus.OK, self._attestation, extra, kind=_BYTES)
         if path.startswith("/tokens/"):
             return self._bundle(path.removeprefix("/tokens/"))
         return None if path == "/" else _json({"error": "not found"}, HTTPStatus.NOT_FOUND)
@@ -73,9 +79,11 @@ def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
     return _response(status, json.dumps(value).encode(), {"Cache-Control": "no-store"})
 
 
-def _response(status: HTTPStatus, body: bytes, extra: Mapping[str, str]) -> Response:
+def _response(
+    status: HTTPStatus, body: bytes, extra: Mapping[str, str], *, kind: str = _JSON
+) -> Response:
     headers = Headers()
-    headers["Content-Type"] = _JSON
+    headers["Content-Type"] = kind
     headers["Content-Length"] = str(len(body))
     headers["Connection"] = "close"
     for name, value in extra.items():

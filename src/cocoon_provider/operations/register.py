@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from cocoon_provider.attestation import load_evidence
 from cocoon_provider.backends.base import ModelInfo
 from cocoon_provider.config import Config
 from cocoon_provider.operations.home import Home, make_backend
@@ -41,8 +42,12 @@ def describe(
     endpoint: str,
     models: Iterable[ModelInfo],
     now: int,
+    att: str | None = None,
 ) -> Descriptor:
-    """What this provider offers from now on, for seven days. Its time is its sequence number."""
+    """What this provider offers from now on, for seven days. Its time is its sequence number.
+
+    `att` is the digest of the attestation bundle that it serves, hex.
+    """
     prices = config.prices()
     return Descriptor(
         id=identity.public_key.hex(),
@@ -58,6 +63,7 @@ def describe(
         close_delay=max(PREFERRED_CLOSE_DELAY, config.channels.min_close_delay),
         window=config.channels.window,
         region=config.region,
+        att=att,
         limits={"requests": config.concurrency, "waiting": config.limits.waiting},
         prompt_overhead=PromptOverhead(
             base=config.prompt_overhead.base, per_message=config.prompt_overhead.per_message
@@ -128,13 +134,16 @@ async def register_provider(home: Home, config: Config, path: Path) -> Path:
     try:
         await backend.start()
         identity = home.identity()
+        models = backend.models.values()
+        evidence = load_evidence(config.attestation, models, identity.public_key)
         descriptor = describe(
             config,
             identity=identity,
             payout=Wallet(home.wallet_key(), config.network).address,
             endpoint=config.endpoint,
-            models=backend.models.values(),
+            models=models,
             now=int(time.time()),
+            att=None if evidence is None else evidence.digest.hex(),
         )
     finally:
         await backend.aclose()

@@ -61,6 +61,7 @@ async def _serve(home: Home, config: Config, announce: Announce) -> None:
             endpoint=config.endpoint or url,
             models=backend.models.values(),
             now=int(time.time()),
+            att=provider.attested_by,
         )
         write_entry(home.entry_path, identity, descriptor)
         announce(

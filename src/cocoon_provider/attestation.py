@@ -1,0 +1,125 @@
+"""What this provider proves of itself: its bundle, and quotes for single sessions (wire.md, "Attestation")."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Collection
+from pathlib import Path
+
+from cocoon_provider.backends.base import ModelInfo
+from cocoon_provider.config import AttestationSettings
+from cocoon_provider.quotes import QuoteSource, TsmQuotes
+from cocoon_sdk.attestation.bundle import (
+    MAX_BUNDLE,
+    Bundle,
+    bundle_digest,
+    decode_bundle,
+    decode_claims,
+    fresh_report_data,
+    stapled_report_data,
+)
+from cocoon_sdk.errors import AttestationError, ConfigError, WireCode
+from cocoon_sdk.protocol.messages import Attest, Error, Message
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING = 16
+MAX_KEPT = 256
+
+
+class Evidence:
+    """A bundle that is served as it is, and a source of fresh quotes where there is one."""
+
+    def __init__(self, raw: bytes, *, identity: bytes, source: QuoteSource | None = None) -> None:
+        self.raw = raw
+        self.digest = bundle_digest(raw)
+        self._bundle: Bundle = decode_bundle(raw)
+        self._identity = identity
+        self._source = source
+        self._made: OrderedDict[bytes, Attest] = OrderedDict()
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    async def answer(self, exporter: bytes) -> Message:
+        """The answer to ATTEST_CHALLENGE: ATTEST over this session, made once for it, or an ERROR."""
+        if self._source is None:
+            return no_quotes()
+        if self._waiting >= MAX_WAITING:
+            return Error(
+                WireCode.OVERLOADED,
+                f"{MAX_WAITING} quotes are being waited for; try again in a second",
+                retry_after_ms=1_000,
+            )
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._attest(self._source, exporter)
+        except AttestationError as error:
+            log.error("no quote for a session: %s", error)  # noqa: TRY400 - its cause is in the text
+            return Error(WireCode.INTERNAL, "no quote can be made now; use another provider")
+        finally:
+            self._waiting -= 1
+
+    async def _attest(self, source: QuoteSource, exporter: bytes) -> Attest:
+        made = self._made.get(exporter)
+        if made is None:
+            wanted = fresh_report_data(self._identity, exporter)
+            quote = await asyncio.to_thread(source.quote, wanted)
+            # The collateral is about the platform, which is the bundle's.
+            made = self._made[exporter] = Attest(quote, self._bundle.collateral)
+            while len(self._made) > MAX_KEPT:
+                self._made.popitem(last=False)
+        return made
+
+
+def no_quotes() -> Error:
+    """What a provider without a confidential machine answers to ATTEST_CHALLENGE."""
+    return Error(
+        WireCode.NOT_FOUND,
+        "this provider makes no quotes for single sessions; accept its bundle alone, or use another one",
+    )
+
+
+def load_evidence(
+    settings: AttestationSettings, models: Collection[ModelInfo], identity: bytes
+) -> Evidence | None:
+    """The evidence that is configured, checked as far as it can be without a verifier; None without any.
+
+    Raises:
+        ConfigError: the bundle cannot be read, or no client could accept it.
+    """
+    if not settings.bundle:
+        return None
+    path = Path(settings.bundle).expanduser()
+    name = f"attestation.bundle ({path})"
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BUNDLE + 1)
+    except OSError as error:
+        raise ConfigError(f"{name} cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BUNDLE:
+        raise ConfigError(f"{name} is larger than {MAX_BUNDLE} bytes")
+    try:
+        bundle = decode_bundle(raw)
+        claims = decode_claims(bundle.claims)
+    except AttestationError as error:
+        raise ConfigError(f"{name}: {error}") from error
+    if [model.hash for model in models] != [claims.model_hash]:
+        raise ConfigError(
+            f"{name} claims the model {claims.model_hash.hex()}; an attested provider serves that one "
+            f"model, here are: {', '.join(f'{one.id} {one.hash.hex()}' for one in models)}"
+        )
+    # Wherever a quote's format has its report_data: without these bytes it cannot bind them.
+    if stapled_report_data(identity, bundle.claims) not in bundle.quote:
+        raise ConfigError(
+            f"{name} was made for another identity key or other claims; make it again on this machine"
+        )
+    if not claims.not_before <= time.time() < claims.expires:
+        raise ConfigError(
+            f"{name} holds from unix time {claims.not_before} to {claims.expires}, which is not now; "
+            "make it again"
+        )
+    return Evidence(raw, identity=identity, source=TsmQuotes() if settings.fresh == "tsm" else None)
