@@ -255,6 +255,11 @@ class Line:
                 self.talks[stream].inbox.put_nowait(voucher)
             case MessageReceived(message=messages.Cancel(), stream=stream):
                 self.talks[stream].cancelled.set()
+            case MessageReceived(message=messages.AttestChallenge()):
+                self.stub.questions.append(event.message)
+                answer = self.stub.attest(self)
+                if answer is not None:
+                    self.spawn(self.send(0, answer))
             case MessageReceived(message=messages.StateGet(), stream=stream):
                 self.stub.questions.append(event.message)
                 state = self.stub.state()
@@ -302,6 +307,8 @@ class StubProvider:
         self.epoch = 42
         self.port = 0
         self.bundle = bundle
+        self.attestation: bytes | None = None
+        self.pages: list[str] = []
         self.talks: list[Talk] = []
         self.lines: list[Line] = []
         self.questions: list[messages.Message] = []
@@ -322,6 +329,10 @@ class StubProvider:
     def owed(self) -> int:
         """Receipts and dues."""
         return self.books.spent + sum(talk.due for talk in self.running())
+
+    def attest(self, line: Line) -> messages.Message | None:
+        """The answer to ATTEST_CHALLENGE; None says nothing."""
+        return messages.Error("not_found", "no confidential machine here")
 
     def prompt_tokens(self, request: messages.Request) -> int:
         return len(self._tokenizer.chat(request.body["messages"], date=request.date))
@@ -366,12 +377,11 @@ class StubProvider:
         await line.run()
 
     def page(self, socket: ServerConnection, request: Any) -> Response | None:
+        self.pages.append(request.path)
         if request.path == f"/tokens/{BUNDLE.hash.hex()}" and self.bundle:
-            response = socket.respond(HTTPStatus.OK, "")
-            response.body = BUNDLE.raw
-            del response.headers["Content-Length"]
-            response.headers["Content-Length"] = str(len(BUNDLE.raw))
-            return response
+            return _page(socket, BUNDLE.raw)
+        if request.path == "/attestation" and self.attestation is not None:
+            return _page(socket, self.attestation)
         if request.path != "/":
             return socket.respond(HTTPStatus.NOT_FOUND, "")
         return None
@@ -384,6 +394,14 @@ class StubProvider:
         ) as server:
             self.port = next(iter(server.sockets)).getsockname()[1]
             yield self
+
+
+def _page(socket: ServerConnection, body: bytes) -> Response:
+    response = socket.respond(HTTPStatus.OK, "")
+    response.body = body
+    del response.headers["Content-Length"]
+    response.headers["Content-Length"] = str(len(body))
+    return response
 
 
 @dataclass

@@ -9,6 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cocoon_sdk.attestation.policy import AttestationPolicy as AttestationPolicy
+    from cocoon_sdk.attestation.policy import TrustedImage as TrustedImage
     from cocoon_sdk.client import AsyncCocoon as AsyncCocoon
     from cocoon_sdk.payments.budget import Budget as Budget
     from cocoon_sdk.routing.policy import Routing as Routing
@@ -18,12 +20,22 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AsyncCocoon": "cocoon_sdk.client",
+    "AttestationPolicy": "cocoon_sdk.attestation.policy",
     "Budget": "cocoon_sdk.payments.budget",
     "Routing": "cocoon_sdk.routing.policy",
     "Timeouts": "cocoon_sdk.transport.core",
+    "TrustedImage": "cocoon_sdk.attestation.policy",
 }
 
-__all__ = ["AsyncCocoon", "Budget", "Routing", "Timeouts", "__version__"]
+__all__ = [
+    "AsyncCocoon",
+    "AttestationPolicy",
+    "Budget",
+    "Routing",
+    "Timeouts",
+    "TrustedImage",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

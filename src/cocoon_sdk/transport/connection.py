@@ -19,8 +19,9 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_STREAMS
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
-from cocoon_sdk.protocol.messages import Message
+from cocoon_sdk.protocol.messages import Attest, Error, Message
 from cocoon_sdk.protocol.session import ClientSession
+from cocoon_sdk.transport.challenge import SessionQuotes
 from cocoon_sdk.transport.failures import error_of_session, twin
 from cocoon_sdk.transport.stream import Stream
 
@@ -37,6 +38,7 @@ class Connection:
         self._websocket = websocket
         self._session = session
         self._streams: dict[int, Stream] = {}
+        self.quotes = SessionQuotes()
         self._promised = 0
         self._write_lock = asyncio.Lock()
         self._stirred = asyncio.Event()  # something may have begun that strict padding paces
@@ -223,6 +225,8 @@ class Connection:
         match event:
             case HandshakeCompleted():
                 self._handshake.set_result(event)
+            case MessageReceived(stream=0, message=Attest() | Error() as message):
+                self.quotes.deliver(message)
             case MessageReceived(stream=0):
                 pass  # connection-wide errors are hints; the stream that they concern ends by itself
             case MessageReceived(stream=number):
@@ -240,6 +244,7 @@ class Connection:
         if not self._handshake.done():
             self._handshake.set_exception(twin(error))
             self._handshake.exception()  # marks it as seen, should nobody be waiting
+        self.quotes.fail(error)
         for stream in self._streams.values():
             stream.deliver(error)
         self._ending = asyncio.get_running_loop().create_task(

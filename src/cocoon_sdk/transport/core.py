@@ -21,6 +21,7 @@ from cocoon_sdk.payments.channels import list_channels, load_channels
 from cocoon_sdk.payments.receipt import Receipt
 from cocoon_sdk.registry.fetch import RegistryClient
 from cocoon_sdk.store.database import Database
+from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.bundle import Bundles
 from cocoon_sdk.transport.job import Stoppable
 from cocoon_sdk.transport.pool import Pool
@@ -62,10 +63,12 @@ class Core:
         budget: Callable[[Database], BudgetLedger],
         on_event: Callable[[Event], None] | None,
         padding: str,
+        attestations: Attestations | None = None,
     ) -> None:
         self.registry = registry
         self.pool = Pool(padding=padding)
         self.bundles = Bundles()
+        self.attestations = attestations  # None exactly where `operator` was chosen
         self.quarantined: dict[str, str] = {}
         self.unopened: Mapping[str, ChannelState] = {}  # no use now, by provider id (hex)
         self.salt = secrets.token_bytes(16)

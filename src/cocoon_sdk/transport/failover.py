@@ -151,7 +151,14 @@ class RequestRun:
             core.emit(AttemptStarted(request_id.hex(), candidate.provider, number))
             self._warm = False
             site = await self._site(candidate, trial.origin)
+            proof, judge = None, core.attestations
+            if judge is not None:
+                proof = await judge.prove(candidate, site, limit=self._connect_limit())
             slot = await self._session(trial, site)
+            if judge is not None and proof is not None:
+                proof = await judge.prove_session(
+                    slot.connection, candidate, proof, limit=self._connect_limit()
+                )
             job = await self._job(trial, site, partial(budget.settle, request_id))
             if self._stopped:
                 raise StreamTruncatedError("the stream was closed before its receipt")
@@ -160,7 +167,7 @@ class RequestRun:
                 model=self._question.model,
                 created=self._created,
                 provider=candidate.provider,
-                assurance=self._question.assurance,
+                attestation=proof.result if proof is not None else None,
             )
             attempt = self._attempt = Attempt(job, slot, core)
             async with aclosing(attempt.run()) as items:

@@ -29,6 +29,7 @@ from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
 from cocoon_sdk.transport.core import Timeouts
+from cocoon_sdk.types.attestation import AttestationResult
 
 # What another provider cannot make good: our own settings, limits and books, and a bad parameter.
 _FINAL = (BudgetExceededError, ConfigError, InvalidRequestError, StoreError)
@@ -61,7 +62,12 @@ class Asked:
     model: str
     created: int
     provider: str
-    assurance: str
+    attestation: AttestationResult | None
+
+    @property
+    def assurance(self) -> Assurance:
+        """What was established, whatever was asked for."""
+        return "operator" if self.attestation is None else "attested"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cocoon_sdk.types.attestation import AttestationResult
 from cocoon_sdk.types.base import Reply
 from cocoon_sdk.types.receipt import ReceiptInfo
 
@@ -43,7 +44,10 @@ class Choice(Reply):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatCompletion(Reply):
-    """A whole answer with its verified receipt."""
+    """A whole answer with its verified receipt.
+
+    `assurance` is what was established: `attested` comes with the `attestation` whose steps all passed.
+    """
 
     id: str
     model: str
@@ -53,6 +57,7 @@ class ChatCompletion(Reply):
     provider: str
     assurance: str
     receipt: ReceiptInfo
+    attestation: AttestationResult | None = None
     object: str = "chat.completion"
 
     @property

@@ -179,10 +179,12 @@ def test_a_window_is_not_the_providers_to_choose() -> None:
     assert "5000 tokens paid ahead" in order([greedy])[1][greedy.id]
 
 
-def test_an_attestation_that_nobody_verified_is_none() -> None:
-    claims = make(1, att=HASH)
+def test_only_who_names_an_attestation_is_asked_for_one() -> None:
+    without, named = make(1), make(2, att=HASH)
     wish = Wish(model="m", prompt_bytes=1, messages=1, max_tokens=1, assurance="attested")
-    assert "cannot verify" in order([claims], wish=wish)[1][claims.id]
+    candidates, rejected = order([without, named], wish=wish)
+    assert candidates == [named.id]
+    assert "its owner can read prompts" in rejected[without.id]
 
 
 def test_the_overhead_of_one_does_not_price_out_another() -> None:

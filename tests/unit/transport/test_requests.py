@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 
 from cocoon_sdk.errors import (
     BudgetExceededError,
@@ -474,16 +473,6 @@ async def test_a_free_model_needs_no_channel_and_its_receipt_is_kept(tmp_path: P
         assert set(await customer.receipts()) == {reply.receipt.raw for reply in replies}
         assert stub.talks[0].line.client.client_key is None
         assert stub.talks[0].request.voucher is None
-
-
-async def test_attestation_that_nobody_can_verify_is_refused(tmp_path: Path) -> None:
-    async with StubProvider().listening() as stub:
-        descriptor = replace(stub.descriptor(), att="ab" * 32)
-        customer = make_customer(tmp_path, (stub, descriptor))
-        async with customer.client(assurance="attested") as client:
-            with pytest.raises(NoProviderError, match="cannot verify"):
-                await client.chat.completions.create(**ask())
-        assert stub.handshakes == 0
 
 
 async def test_cancelled_at_any_moment_the_books_stay_right(tmp_path: Path) -> None:
