@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 PY := .venv/bin/python
 ARGS ?=
+CAMPAIGN ?= .campaign
 
 .PHONY: help demo test lint format bench campaign contract clean
 
@@ -32,9 +33,11 @@ bench:  ## Run the benchmarks (ratios against named peers).
 	@bash scripts/venv.sh dev
 	@$(PY) -m benchmarks $(ARGS)
 
-campaign:  ## The long runs behind the seeded slices of `make test`.
+campaign:  ## The long runs behind the seeded slices of `make test` (COCOON_FUZZ_SECONDS for each parser); results in .campaign.
 	@bash scripts/venv.sh dev
 	@COCOON_CAMPAIGN=1 $(PY) -m pytest -n $${COCOON_TEST_WORKERS:-2} --dist loadgroup --timeout 3600 tests/contract $(ARGS)
+	@PYTHONPATH=tests $(PY) -m fuzz.campaign --out $(CAMPAIGN)/fuzz
+	@PYTHONPATH=tests $(PY) -m campaign.mutate --out $(CAMPAIGN)/mutants
 
 contract:  ## Rebuild the channel contract from Tolk (needs node) and print its code hash.
 	@bash scripts/venv.sh dev

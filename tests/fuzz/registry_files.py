@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 
 import msgspec
 from registry_world import NOW, World
@@ -23,8 +24,10 @@ from cocoon_sdk.registry.model import (
     Entry,
     RegistryPayload,
     RootPayload,
+    Shard,
 )
 from cocoon_sdk.registry.network import parse_network
+from cocoon_sdk.registry.shards import read_shard
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.verify import TrustedSet
 from fuzz.target import Target
@@ -107,6 +110,22 @@ def check_entry(data: bytes) -> None:
     assert entry.d == WORLD.entry().d
 
 
+def check_shard(data: bytes) -> None:
+    """Bytes that the signed index promised."""
+    listed = Shard(
+        name=WORLD.provider.public_key.hex()[:2],
+        length=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        n=1,
+        models={"m": 1},
+    )
+    try:
+        listing = read_shard(data, listed)
+    except RegistryError:
+        return
+    assert len(listing.entries) + listing.unreadable == 1
+
+
 def check_endpoint(data: bytes) -> None:
     try:
         text = data.decode("utf-8", "surrogatepass")
@@ -153,6 +172,12 @@ TARGETS = (
     Target("root", check_root, lambda: [_payload(WORLD.roots[1])], JSON_WORDS),
     Target("registry", check_registry, _registry_payloads, JSON_WORDS),
     Target("descriptor", check_descriptor_text, lambda: [WORLD.entry().d.encode()], JSON_WORDS),
+    Target(
+        "shard",
+        check_shard,
+        lambda: [msgspec.json.encode([WORLD.entry()]), b"[" + encode_entry(WORLD.entry()) + b"]"],
+        JSON_WORDS,
+    ),
     Target("entry", check_entry, lambda: [encode_entry(WORLD.entry())], JSON_WORDS),
     Target(
         "endpoint",

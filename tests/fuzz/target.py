@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 
 CORPUS = Path(__file__).parent / "corpus"
-MODULES = ("wire", "registry_files", "chain_data", "model_files")
+MODULES = ("wire", "registry_files", "chain_data", "model_files", "attestation_parts")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from cocoon_sdk.protocol.params import (
     decode_server_params,
     encode_server_params,
 )
+from cocoon_sdk.protocol.results import ResultParts, split_result
 from cocoon_sdk.protocol.tlv import decode_tlv, encode_tlv
 from fuzz.target import Target
 
@@ -231,6 +232,28 @@ def check_deltas(data: bytes) -> None:
         assert decode_body(FrameType.DELTA, body) == delta
 
 
+def check_results(data: bytes) -> None:
+    """([u8 length][item])* cut into parts and put together; then the parts out of order."""
+    items = []
+    at = 0
+    while at < len(data):
+        items.append(data[at + 1 : at + 1 + data[at]])
+        at += 1 + data[at]
+    parts = split_result(3, "k", items, limit=300)
+    whole = ResultParts(limit=len(parts))
+    for part in parts:
+        assert whole.complete == (part.part == 0)
+        value = whole.add(part)
+    assert value == items
+    assert whole.complete
+    other = ResultParts(limit=8)
+    for step in data:
+        try:
+            other.add(parts[step % len(parts)])
+        except ValueError:
+            return
+
+
 def _tlv_seeds() -> list[bytes]:
     full = ClientParams(ChannelId(-1, HASH), ClientParams().padding, RegistryRef(HASH, 7, HASH))
     return [full.encode(), encode_tlv({1: b"", 2: b"x", 0xFFFF: b"y" * 9}), b""]
@@ -257,5 +280,6 @@ TARGETS = (
         words=(b"\xc7\x0c\xff", b"\xd6\xff", b"\xdf\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff",
                b"\xcb\x7f\xf8\0\0\0\0\0\0", msgspec.msgpack.encode({"voucher": None})),
     ),
+    Target("results", check_results, lambda: [b"\xffa" * 500, b"\x01a\x02bc", b""]),
     Target("deltas", check_deltas, lambda: [b"\x02\x03h\xc3\xa9llo 12" + bytes(12), bytes(300)]),
 )  # fmt: skip

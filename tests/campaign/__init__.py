@@ -1,0 +1,1 @@
+"""Long runs: mutations of the source, and what keeps them honest."""
