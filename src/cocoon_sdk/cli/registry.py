@@ -9,13 +9,19 @@ from typing import Annotated
 import typer
 
 from cocoon_sdk.cli.output import print_json, print_table, run_async, stderr_console
+from cocoon_sdk.cli.registry_options import (
+    DraftOption,
+    FolderArgument,
+    JsonOption,
+    ProviderArgument,
+)
+from cocoon_sdk.cli.registry_signing import accept, cosign, publish, rotate_root, sign
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key, format_public_key, parse_public_key, save_key
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.build import DAY
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.report import describe_snapshot, show_folder
-from cocoon_sdk.operator.sharding import SHARD_ABOVE
 from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
 from cocoon_sdk.registry.fetch import RegistryClient, unix_time
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -27,12 +33,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder.")]
-ProviderArgument = Annotated[
-    str, typer.Argument(metavar="PROVIDER", help="Provider id, or its first digits.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
@@ -56,6 +56,7 @@ def init(
         list[str] | None, typer.Option(help="A registry key held elsewhere; may be repeated.")
     ] = None,
     days: Annotated[int, typer.Option(min=1, help="Lifetime of the root.")] = 365,
+    draft: DraftOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make keys and the first root.json."""
@@ -70,6 +71,7 @@ def init(
         root_public=[parse_public_key(text) for text in root_public or ()],
         registry_public=[parse_public_key(text) for text in registry_public or ()],
         lifetime=days * DAY,
+        draft=draft,
     )
     if as_json:
         print_json(
@@ -172,63 +174,9 @@ def revoke(
     _say("revoked" if below is None else "raised", found, as_json=as_json)
 
 
-@app.command()
-def sign(
-    folder: FolderArgument,
-    publish_to: Annotated[
-        Path | None, typer.Option("--publish", help="Copy the public files to this folder.")
-    ] = None,
-    shards: Annotated[
-        bool | None,
-        typer.Option(
-            "--shards/--no-shards",
-            help=f"Cut the list into shards [default: above {SHARD_ABOVE} providers].",
-        ),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Sign the next version of registry.json; run it hourly."""
-    opened = OperatorFolder(folder)
-    signed = operations.sign(opened, now=unix_time(), shards=shards)
-    files = operations.publish(opened, publish_to, now=unix_time()) if publish_to else []
-    payload = signed.registry.payload
-    if as_json:
-        print_json(
-            {
-                "network": payload.network,
-                "version": payload.version,
-                "digest": signed.registry.digest.hex(),
-                "entries": signed.listed,
-                "shards": len(payload.shards or ()),
-                "new_shards": signed.new_shards,
-                "skipped": signed.skipped,
-                "fresh_until": payload.fresh_until,
-                "expires": payload.expires,
-                "published": files,
-            }
-        )
-        return
-    number = signed.listed
-    text = f"signed version {payload.version} with {number} provider{'s' * (number != 1)}"
-    if payload.shards is not None:
-        text += f" in {len(payload.shards)} shards, {signed.new_shards} of them new"
-    typer.echo(text)
-    if signed.skipped:
-        print_table("Left out", ("provider", "reason"), signed.skipped.items())
-
-
-@app.command()
-def publish(
-    folder: FolderArgument,
-    target: Annotated[Path, typer.Argument(help="A folder that a web server serves.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Copy root.json, its versions, the shards and registry.json; never keys."""
-    files = operations.publish(OperatorFolder(folder), target, now=unix_time())
-    if as_json:
-        print_json({"target": str(target), "published": files})
-    else:
-        typer.echo(f"{target}: {' '.join(files)}")
+for command in (sign, cosign, accept, publish):
+    app.command()(command)
+app.command("rotate-root")(rotate_root)
 
 
 @app.command()

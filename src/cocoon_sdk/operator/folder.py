@@ -9,19 +9,16 @@ and the public files, which `publish` copies to a web server (operator/public.py
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct, field
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import Signer, load_key
 from cocoon_sdk.operator.files import read_file, write_file
 from cocoon_sdk.operator.public import PublicFolder
 from cocoon_sdk.registry.descriptor import decode_entry, encode_entry
-from cocoon_sdk.registry.model import Count, Entry, Hex32, Role
-from cocoon_sdk.registry.sources import ROOT_FILE
+from cocoon_sdk.registry.model import Count, Entry, Hex32
 
 PREFIX_MIN = 8
 
@@ -54,7 +51,7 @@ class OperatorFolder(PublicFolder):
         Raises:
             ConfigError: there is a registry already.
         """
-        if (self.path / ROOT_FILE).exists():
+        if self.has_root():
             raise ConfigError(f"{self.path} holds a registry already; choose another folder")
         self.entries.mkdir(parents=True, exist_ok=True)
         self.keys.mkdir(mode=0o700, exist_ok=True)
@@ -108,12 +105,3 @@ class OperatorFolder(PublicFolder):
         """Store the operator's decisions."""
         raw = msgspec.json.format(msgspec.json.encode(policy), indent=2)
         write_file(self.path / "policy.json", raw + b"\n")
-
-    def signers(self, role: Role) -> Sequence[Signer]:
-        """The keys of `role` that lie in keys/.
-
-        Raises:
-            ConfigError: a key file is damaged or readable by others.
-        """
-        keys = [load_key(path) for path in sorted(self.keys.glob("*.key"))]
-        return [key for key in keys if key.public_key in role.public_keys]

@@ -10,6 +10,8 @@ import msgspec
 from cocoon_sdk.errors import ConfigError, RegistryRollbackError
 from cocoon_sdk.keys import Ed25519Key, save_key
 from cocoon_sdk.operator.build import ROOT_LIFETIME, check_root, make_role, seal, shortfall
+from cocoon_sdk.operator.config import CONFIG_FILE, TEMPLATE
+from cocoon_sdk.operator.drafts import write_draft
 from cocoon_sdk.operator.folder import OperatorFolder, Policy
 from cocoon_sdk.operator.publishing import publish
 from cocoon_sdk.operator.signing import Signed, check, sign
@@ -43,6 +45,7 @@ def init(
     root_public: Sequence[bytes] = (),
     registry_public: Sequence[bytes] = (),
     lifetime: int = ROOT_LIFETIME,
+    draft: Path | None = None,
 ) -> RootPayload:
     """Make keys and root version 1 in a new folder.
 
@@ -57,6 +60,7 @@ def init(
         root_public: root keys that are held elsewhere.
         registry_public: registry keys that are held elsewhere.
         lifetime: seconds until the root expires.
+        draft: write the root there, however many signed; see `cosigning.accept`.
 
     Raises:
         ConfigError: the folder holds a registry, impossible thresholds, or too few root keys here.
@@ -77,8 +81,11 @@ def init(
     )
     raw = seal(root, new_root)
     lacking = shortfall(raw, {"root": root.root}, what="root.json")
-    if lacking is not None:
-        raise ConfigError(lacking)
+    if lacking is not None and draft is None:
+        raise ConfigError(
+            f"{lacking}; where other people hold the others, add --draft FILE and let them run: "
+            "cocoon registry cosign FILE"
+        )
     folder = OperatorFolder(path)
     folder.create()
     with folder.lock():
@@ -86,7 +93,11 @@ def init(
             for number, key in enumerate(keys, 1):
                 save_key(key, folder.keys / f"{name}-{number}.key")
         folder.write_policy(Policy())
-        folder.write_root(raw, 1)
+        folder.write(CONFIG_FILE, TEMPLATE.encode())
+        if draft is None:
+            folder.write_root(raw, 1)
+        else:
+            write_draft(draft, raw)
     return root
 
 

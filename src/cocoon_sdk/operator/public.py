@@ -43,6 +43,10 @@ class PublicFolder:
         with file_lock(self.path / ".lock"):
             yield
 
+    def has_root(self) -> bool:
+        """Whether there is a root; a folder whose first one waits for signatures has none."""
+        return (self.path / ROOT_FILE).exists()
+
     def read_root(self) -> bytes:
         """The newest root.json.
 

@@ -10,10 +10,10 @@ from cocoon_sdk.errors import (
     RegistryFormatError,
     RegistryRollbackError,
 )
+from cocoon_sdk.operator.config import read_settings
 from cocoon_sdk.operator.files import make_folder
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.public import PublicFolder
-from cocoon_sdk.operator.signing import SHARD_GRACE
 from cocoon_sdk.operator.state import PreviousRegistry, previous, trusted_set
 from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.sources import REGISTRY_FILE, ROOT_FILE, root_file
@@ -52,7 +52,7 @@ def publish(folder: OperatorFolder, target: Path, *, now: int) -> list[str]:
             )
             site.retire_shards(dropped, now=now)
             site.write_registry(raw)
-            site.prune_shards(index, before=now - SHARD_GRACE)
+            site.prune_shards(index, before=now - read_settings(folder).shards.grace)
     return [*names, REGISTRY_FILE]
 
 

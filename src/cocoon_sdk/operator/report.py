@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cocoon_sdk.durations import format_duration
-from cocoon_sdk.errors import RegistryError
+from cocoon_sdk.errors import ConfigError, RegistryError
 from cocoon_sdk.operator.folder import OperatorFolder
+from cocoon_sdk.operator.keyring import RoleName, signers_for
 from cocoon_sdk.operator.signing import len_listed
 from cocoon_sdk.operator.state import load_root, previous
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
@@ -34,6 +35,7 @@ class FolderReport:
     entries: tuple[EntryReport, ...]
     keys_here: dict[str, int]
     now: int
+    key_problems: tuple[str, ...] = ()
 
     @property
     def network(self) -> str:
@@ -47,6 +49,7 @@ class FolderReport:
             ("root keys", self._role("root", self.root.root)),
             ("registry keys", self._role("registry", self.root.registry)),
         ]
+        lines += [("problem", problem) for problem in self.key_problems]
         if self.registry is None:
             return [*lines, ("registry", "not signed yet; run: cocoon registry sign")]
         due = _due(self.registry.expires - self.now)
@@ -95,6 +98,7 @@ class FolderReport:
                 "revoked": registry.revoked,
                 "min_seq": registry.min_seq,
             },
+            "problems": list(self.key_problems),
             "entries": [
                 {
                     "id": entry.id,
@@ -132,14 +136,21 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
             problem = str(error)
         return EntryReport(provider, descriptor.seq, descriptor.expires - now, problem)
 
+    here: dict[str, int] = {}
+    problems: list[str] = []
+    roles: tuple[tuple[RoleName, Role], ...] = (("root", root.root), ("registry", root.registry))
+    for name, role in roles:
+        try:
+            here[name] = len(signers_for(folder, name, role.public_keys))
+        except ConfigError as error:
+            here[name] = 0
+            problems.append(f"{name} keys: {error}")
     return FolderReport(
         root=root,
         registry=before.payload if before else None,
         entries=tuple(report(*item) for item in folder.read_entries().items()),
-        keys_here={
-            "root": len(folder.signers(root.root)),
-            "registry": len(folder.signers(root.registry)),
-        },
+        keys_here=dict(here),
+        key_problems=tuple(problems),
         now=now,
     )
 

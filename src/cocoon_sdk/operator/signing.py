@@ -9,15 +9,15 @@ import msgspec
 
 from cocoon_sdk.errors import ConfigError, RegistryError
 from cocoon_sdk.keys import Signer
-from cocoon_sdk.operator.build import REGISTRY_LIFETIME, build_registry, seal, shortfall
+from cocoon_sdk.operator.build import build_registry, seal, shortfall
+from cocoon_sdk.operator.config import read_settings
 from cocoon_sdk.operator.folder import OperatorFolder, Policy
-from cocoon_sdk.operator.sharding import SHARD_ABOVE, pack_shards
+from cocoon_sdk.operator.keyring import signers_for
+from cocoon_sdk.operator.sharding import pack_shards
 from cocoon_sdk.operator.state import entries_before, load_root, previous, trusted_set
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
 from cocoon_sdk.registry.model import Descriptor, Entry, RegistryPayload, RootPayload
 from cocoon_sdk.registry.verify import VerifiedRegistry
-
-SHARD_GRACE = REGISTRY_LIFETIME  # a client may hold an index for that long and ask for its shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def sign(
         folder: the operator's folder.
         now: unix seconds.
         signers: hold registry keys; None takes those in the folder.
-        shards: whether to cut the list into shards; None does above SHARD_ABOVE entries.
+        shards: whether to cut the list into shards; None does above the number in operator.toml.
 
     Raises:
         ConfigError: too few registry keys are here; see `draft` for keys on several machines.
@@ -65,7 +65,9 @@ def sign(
     with folder.lock():
         proposal = propose(folder, now=now, shards=shards)
         role = load_root(folder).registry
-        raw = seal(proposal.payload, folder.signers(role) if signers is None else signers)
+        if signers is None:
+            signers = signers_for(folder, "registry", role.public_keys)
+        raw = seal(proposal.payload, signers)
         lacking = shortfall(raw, {"registry": role}, what="registry.json")
         if lacking is not None:
             raise ConfigError(
@@ -80,7 +82,8 @@ def propose(folder: OperatorFolder, *, now: int, shards: bool | None = None) -> 
     """The next version of what lies in the folder; the caller holds its lock."""
     root, policy = load_root(folder), folder.read_policy()
     kept, skipped = _acceptable(folder, root, policy, now)
-    packed = pack_shards(kept) if (len(kept) > SHARD_ABOVE if shards is None else shards) else None
+    cut = len(kept) > read_settings(folder).shards.above if shards is None else shards
+    packed = pack_shards(kept) if cut else None
     before = previous(folder)
     payload = build_registry(
         root=root,
@@ -110,7 +113,7 @@ def install_registry(
     dropped = [shard for shard in before.shards if shard.sha256 not in kept] if before else []
     folder.retire_shards(dropped, now=now)
     folder.write_registry(raw)
-    folder.prune_shards(index, before=now - SHARD_GRACE)
+    folder.prune_shards(index, before=now - read_settings(folder).shards.grace)
     return verified, len(added)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from cocoon_sdk.errors import ConfigError, RegistryError, RegistryFormatError
@@ -28,6 +28,11 @@ class PreviousRegistry:
     def shards(self) -> Sequence[Shard]:
         """The shards that it names; none where it is a single file."""
         return self.payload.shards or ()
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """The SHA-256 of its shards, in hex."""
+        return frozenset(shard.sha256 for shard in self.shards)
 
     @property
     def seen(self) -> Seen:
@@ -90,21 +95,35 @@ def read_registry(raw: bytes) -> PreviousRegistry:
     return PreviousRegistry(decoded, hashlib.sha256(payload).digest())
 
 
-def listed_entries(registry: PreviousRegistry, *places: PublicFolder) -> dict[str, Entry]:
-    """All entries by provider id. Shards are looked for in `places`, in this order.
+def listed_entries(
+    registry: PreviousRegistry,
+    *places: PublicFolder,
+    without: Collection[str] = (),
+    lenient: bool = False,
+) -> dict[str, Entry]:
+    """The entries by provider id.
+
+    Args:
+        registry: the file, or the index of shards.
+        places: where to look for its shards, in this order.
+        without: digests of shards to leave out.
+        lenient: leave out shards that cannot be found, too.
 
     Raises:
         RegistryFormatError: a shard is missing everywhere or is not what the index says.
     """
     found = {one.id: one.entry for one in list_entries(registry.payload.entries or ()).entries}
     for shard in registry.shards:
+        if shard.sha256 in without:
+            continue
         raw = next((raw for place in places if (raw := place.read_shard(shard.sha256))), None)
-        if raw is None:
+        if raw is not None:
+            found |= {one.id: one.entry for one in read_shard(raw, shard).entries}
+        elif not lenient:
             where = ", ".join(str(place.path) for place in places)
             raise RegistryFormatError(
-                f"shard {shard.name} ({shard.sha256}) is not in {where}; copy the shards as well"
+                f"shard {shard.name} ({shard.sha256}) is not in {where}; copy the folder shards as well"
             )
-        found |= {one.id: one.entry for one in read_shard(raw, shard).entries}
     return found
 
 

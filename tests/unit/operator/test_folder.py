@@ -10,11 +10,9 @@ import pytest
 from registry_world import descriptor_of, make_keys
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import format_public_key, save_key
 from cocoon_sdk.operator.files import write_file
 from cocoon_sdk.operator.folder import OperatorFolder, Policy
 from cocoon_sdk.registry.descriptor import sign_descriptor
-from cocoon_sdk.registry.model import Role
 
 ALICE = make_keys("provider", 1)[0]
 ENTRY = sign_descriptor(ALICE, descriptor_of(ALICE))
@@ -92,15 +90,6 @@ def test_the_policy_comes_back_and_a_damaged_one_is_named(folder: OperatorFolder
         (folder.path / "policy.json").write_text(text)
         with pytest.raises(ConfigError, match=r"policy\.json does not parse"):
             folder.read_policy()
-
-
-def test_only_keys_of_the_role_sign(folder: OperatorFolder) -> None:
-    ours, stranger, elsewhere = make_keys("role", 3)
-    save_key(ours, folder.keys / "b.key")
-    save_key(stranger, folder.keys / "a.key")
-    texts = [format_public_key(key.public_key) for key in (elsewhere, ours)]
-    found = folder.signers(Role(threshold=1, keys=texts))
-    assert [key.public_key for key in found] == [ours.public_key]
 
 
 def test_a_folder_in_the_place_of_a_file_is_said(folder: OperatorFolder) -> None:

@@ -88,13 +88,12 @@ def test_an_unchanged_shard_keeps_its_name_and_is_not_written_again(
     assert {path: path.stat().st_ino for path in before} == before
 
 
-def test_the_list_is_cut_above_a_number(
-    folder: OperatorFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cocoon_sdk.operator.signing.SHARD_ABOVE", len(KEYS))
+def test_the_list_is_cut_above_a_number(folder: OperatorFolder) -> None:
     assert operations.sign(folder, now=NOW).registry.payload.shards is None
-    monkeypatch.setattr("cocoon_sdk.operator.signing.SHARD_ABOVE", len(KEYS) - 1)
-    assert operations.sign(folder, now=NOW).registry.payload.shards is not None
+    for above, cut in ((len(KEYS), False), (len(KEYS) - 1, True)):
+        (folder.path / "operator.toml").write_text(f"[shards]\nabove = {above}\n")
+        shards = operations.sign(folder, now=NOW).registry.payload.shards
+        assert (shards is not None) is cut
     assert operations.sign(folder, now=NOW, shards=False).registry.payload.shards is None
 
 

@@ -1,0 +1,66 @@
+"""Options that several `cocoon registry` commands share, and the question before a signature."""
+
+from __future__ import annotations
+
+import sys
+from getpass import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cocoon_sdk.cli.output import print_table
+from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.operator.inspection import Inspection
+
+MAX_SHOWN = 200  # lines; --json has them all
+
+FolderArgument = Annotated[Path, typer.Argument(metavar="DIR", help="The operator's folder.")]
+ProviderArgument = Annotated[
+    str, typer.Argument(metavar="PROVIDER", help="Provider id, or its first digits.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+KeyOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key",
+        metavar="KEY",
+        help="Sign with file:PATH, env:NAME or ssl:URI#ed25519:HEX in place of the folder's keys; "
+        "may be repeated.",
+    ),
+]
+DraftOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--draft",
+        metavar="FILE",
+        help="Write a draft for other key holders to sign, however many did.",
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Sign without asking.")]
+
+
+def confirm(title: str, draft: Inspection, *, yes: bool) -> None:
+    """Show what is about to be signed, and ask.
+
+    Raises:
+        ConfigError: no, or there is nobody to ask.
+    """
+    print_table(title, ("", ""), draft.summary, stderr=True)
+    shown = [tuple(change) for change in draft.changes[:MAX_SHOWN]]
+    if len(draft.changes) > MAX_SHOWN:
+        shown.append((f"… and {len(draft.changes) - MAX_SHOWN} more", "", ""))
+    print_table(
+        "Changes" if shown else "No changes", ("what", "whom", "detail"), shown, stderr=True
+    )
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError("nothing was signed: look at the changes, then pass --yes")
+    if not typer.confirm("Sign this?", err=True):
+        raise ConfigError("nothing was signed")
+
+
+def ask_secret(name: str) -> str:
+    """A PIN or passphrase, typed without being shown."""
+    return getpass(f"{name}: ")
