@@ -102,9 +102,20 @@ class RegistryRollbackError(RegistryError):
 
 
 class RegistryEquivocationError(RegistryError):
-    """Two different registries were signed under the same version."""
+    """Two different registries were signed under the same version.
+
+    `envelopes` are both of them where both are at hand; `evidence` is the file that holds them with the
+    root they verify under, for others to check (`cocoon_sdk.registry.evidence`).
+    """
 
     code = "registry_equivocation"
+
+    def __init__(
+        self, message: str, *, envelopes: tuple[bytes, ...] = (), evidence: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.envelopes = envelopes
+        self.evidence = evidence
 
 
 class RegistryUnavailableError(RegistryError):

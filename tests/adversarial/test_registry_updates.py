@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from cocoon_sdk.errors import (
     RegistryUnavailableError,
 )
 from cocoon_sdk.registry.cache import RegistryCache
+from cocoon_sdk.registry.mirrors import Places
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.updater import MAX_ROOTS_PER_REFRESH, Updater
 
@@ -25,9 +27,10 @@ pytestmark = pytest.mark.anyio
 
 def updater_of(world: World, folder: Path | None, **options: Any) -> Updater:
     trust = parse_trust(options.pop("trust", world.trust))
-    locator = options.pop("locator", world.locator)
-    cache = RegistryCache(folder, trust.id, locator)
-    return Updater(world, trust=trust, cache=cache, clock=world.clock, **options)
+    world.locator = options.pop("locator", "world")
+    places = Places([world, *options.pop("mirrors", ())], rng=Random(1))
+    cache = RegistryCache(folder, trust.id)
+    return Updater(places, trust=trust, cache=cache, clock=world.clock, **options)
 
 
 async def accepted_version(updater: Updater) -> int:
@@ -174,7 +177,7 @@ async def test_two_workers_refresh_one_cache_at_once(tmp_path: Path) -> None:
         versions = await asyncio.gather(*map(accepted_version, workers))
         assert versions == [version] * 6
     later = updater_of(world, None)
-    later._cache = RegistryCache(tmp_path, parse_trust(world.trust).id, world.locator)
+    later._cache = RegistryCache(tmp_path, parse_trust(world.trust).id)
     await later.adopt()
     assert later.registry is not None
     assert later.registry.payload.version == 4

@@ -14,7 +14,9 @@ chain and the envelope again, and only the floors count by themselves.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -28,14 +30,17 @@ from cocoon_sdk.store.lock import file_lock
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """The content of the cache for one (trust, network)."""
+    """The content of the cache for one (trust, network).
+
+    `anchored` is the digest of the newest registry that the anchor on chain confirmed.
+    """
 
     network: str
     roots: tuple[bytes, ...] = ()
     seen: Seen | None = None
     envelope: bytes | None = None
-    etag: str | None = None  # of the source that was asked for, and only for `envelope`
     seqs: dict[str, int] = field(default_factory=dict)
+    anchored: bytes | None = None
 
 
 class _State(Struct, kw_only=True):
@@ -45,6 +50,7 @@ class _State(Struct, kw_only=True):
     version: int | None = None
     digest: bytes | None = None
     seqs: dict[str, int] = {}
+    anchored: bytes | None = None
 
     @property
     def seen(self) -> Seen | None:
@@ -65,37 +71,49 @@ class RegistryCache:
     Args:
         base: the folder of all registry caches, or None.
         trust_id: from `TrustKeys.id` or `PinnedRoot.id`.
-        locator: names the source.
     """
 
-    def __init__(self, base: Path | None, trust_id: str, locator: str) -> None:
+    def __init__(self, base: Path | None, trust_id: str) -> None:
         self._folder = None if base is None else base / trust_id[:32]
-        self._note_name = f"{hashlib.sha256(locator.encode()).hexdigest()[:32]}.json"
 
-    def knows_source(self) -> bool:
-        """Whether this source gave an accepted registry in this run or an earlier one."""
-        return self._read_note() is not None
+    def network_of(self, locator: str) -> str | None:
+        """The network of a source that gave an accepted registry, in this run or an earlier one."""
+        note = self._read_note(locator)
+        return note.network if note else None
+
+    def etag(self, locator: str, envelope_sha256: bytes) -> str | None:
+        """The tag by which a source recognises this very envelope."""
+        note = self._read_note(locator)
+        return note.etag if note and note.envelope_sha256 == envelope_sha256 else None
+
+    def note(self, locator: str, network: str, envelope_sha256: bytes, etag: str | None) -> None:
+        """Remember that a source gave an accepted registry.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        if self._folder is None:
+            return
+        note = _SourceNote(network=network, etag=etag, envelope_sha256=envelope_sha256)
+        path = self._note_path(self._folder, locator)
+        with _explained(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(path, msgspec.json.encode(note))
 
     def folder(self, network: str) -> Path | None:
         """Where things of one network lie; None without a base folder."""
         return None if self._folder is None else self._network_folder(self._folder, network)
 
-    def load(self, network: str | None = None) -> Remembered | None:
-        """What is known of `network`, or of the network that this source had; None if nothing is."""
-        note = self._read_note()
-        network = network or (note.network if note else None)
-        if self._folder is None or network is None:
-            return None
-        folder = self._network_folder(self._folder, network)
-        state = read_json(folder / "state.json", _State)
-        if state is None or state.network != network:
+    def load(self, network: str) -> Remembered | None:
+        """What is known of `network`; None if nothing is."""
+        folder = self.folder(network)
+        state = None if folder is None else read_json(folder / "state.json", _State)
+        if folder is None or state is None or state.network != network:
             return None
         envelope = read_bytes(folder / "registry.json")
-        etag = None
-        if note is not None and envelope is not None and note.network == network:
-            same = hashlib.sha256(envelope).digest() == note.envelope_sha256
-            etag = note.etag if same else None
-        return Remembered(network, tuple(state.roots), state.seen, envelope, etag, state.seqs)
+        return Remembered(
+            network, tuple(state.roots), state.seen, envelope, state.seqs, state.anchored
+        )
 
     def store(self, new: Remembered) -> Remembered:
         """Write what is newer than the files, keep what is not, and return the outcome.
@@ -106,64 +124,71 @@ class RegistryCache:
             RegistryEquivocationError: another worker accepted the same version with other content.
             StoreError: the folder cannot be written, or is locked for too long.
         """
-        if self._folder is None:
+        folder = self.folder(new.network)
+        if folder is None:
             return new
-        folder = self._network_folder(self._folder, new.network)
-        try:
+        with _explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / "sources").mkdir(exist_ok=True)
             with file_lock(folder / "lock"):
                 old = self.load(new.network)
-                merged = self._merge(old, new)
+                merged = _merge(old, new)
                 # The envelope goes first: a crash in between leaves an old floor, which it passes.
                 if merged.envelope is not None and (not old or merged.envelope != old.envelope):
                     replace_file(folder / "registry.json", merged.envelope)
                 replace_file(folder / "state.json", msgspec.json.encode(_state(merged)))
-                if new.envelope is not None:
-                    self._write_note(self._folder, merged)
-        except OSError as error:
-            raise StoreError(
-                f"the registry cache {folder} cannot be written: {error.strerror or error}; "
-                "set COCOON_HOME to a writable folder"
-            ) from error
         return merged
 
-    def _merge(self, old: Remembered | None, new: Remembered) -> Remembered:
-        if old is None:
-            return new
-        seqs = dict(old.seqs)
-        for provider, seq in new.seqs.items():
-            seqs[provider] = max(seq, seqs.get(provider, 0))
-        # A chain that only extends ours is another worker's progress; any other one did not hold.
-        extends = old.roots[: len(new.roots)] == new.roots
-        roots = old.roots if extends else new.roots
-        if old.seen is not None and new.seen is not None and old.seen != new.seen:
-            if old.seen[:2] == new.seen[:2]:
-                raise RegistryEquivocationError(
-                    f"two different registries are signed as version {new.seen.version}: "
-                    f"{old.seen.digest.hex()} and {new.seen.digest.hex()}; tell others, "
-                    "do not use it"
-                )
-            if old.seen[:2] > new.seen[:2]:
-                return Remembered(new.network, roots, old.seen, old.envelope, old.etag, seqs)
-        if new.seen is None:
-            return Remembered(new.network, roots, old.seen, old.envelope, old.etag, seqs)
-        envelope = new.envelope if new.envelope is not None else old.envelope
-        return Remembered(new.network, roots, new.seen, envelope, new.etag, seqs)
-
-    def _read_note(self) -> _SourceNote | None:
+    def _read_note(self, locator: str) -> _SourceNote | None:
         if self._folder is None:
             return None
-        return read_json(self._folder / "sources" / self._note_name, _SourceNote)
+        return read_json(self._note_path(self._folder, locator), _SourceNote)
 
-    def _write_note(self, folder: Path, remembered: Remembered) -> None:
-        digest = hashlib.sha256(remembered.envelope or b"").digest()
-        note = _SourceNote(network=remembered.network, etag=remembered.etag, envelope_sha256=digest)
-        replace_file(folder / "sources" / self._note_name, msgspec.json.encode(note))
+    @staticmethod
+    def _note_path(folder: Path, locator: str) -> Path:
+        name = hashlib.sha256(locator.encode()).hexdigest()[:32]
+        return folder / "sources" / f"{name}.json"
 
     @staticmethod
     def _network_folder(folder: Path, network: str) -> Path:
         return folder / hashlib.sha256(network.encode()).hexdigest()[:32]
+
+
+def _merge(old: Remembered | None, new: Remembered) -> Remembered:
+    if old is None:
+        return new
+    seqs = dict(old.seqs)
+    for provider, seq in new.seqs.items():
+        seqs[provider] = max(seq, seqs.get(provider, 0))
+    # A chain that only extends ours is another worker's progress; any other one did not hold.
+    extends = old.roots[: len(new.roots)] == new.roots
+    merged = replace(new, roots=old.roots if extends else new.roots, seqs=seqs)
+    kept = replace(merged, seen=old.seen, envelope=old.envelope, anchored=old.anchored)
+    if new.seen is None:
+        return kept
+    if old.seen is not None and old.seen[:2] == new.seen[:2] and old.seen != new.seen:
+        raise RegistryEquivocationError(
+            f"two different registries are signed as version {new.seen.version}: "
+            f"{old.seen.digest.hex()} and {new.seen.digest.hex()}; tell others, do not use it",
+            envelopes=tuple(one for one in (old.envelope, new.envelope) if one is not None),
+        )
+    if old.seen is not None and old.seen[:2] > new.seen[:2]:
+        return kept
+    return replace(
+        merged,
+        envelope=new.envelope if new.envelope is not None else old.envelope,
+        anchored=new.anchored if new.anchored is not None else old.anchored,
+    )
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the registry cache {folder} cannot be written: {error.strerror or error}; "
+            "set COCOON_HOME to a writable folder"
+        ) from error
 
 
 def _state(remembered: Remembered) -> _State:
@@ -175,4 +200,5 @@ def _state(remembered: Remembered) -> _State:
         version=seen.version if seen else None,
         digest=seen.digest if seen else None,
         seqs=remembered.seqs,
+        anchored=remembered.anchored,
     )

@@ -63,14 +63,23 @@ def sign_envelope(payload: bytes, payload_type: str, signers: Iterable[Signer]) 
     )
 
 
-def signing_keys(envelope: Envelope, keys: Sequence[bytes]) -> frozenset[bytes]:
-    """Those of `keys` that signed the envelope, each counted once however often it signed."""
+def signing_keys(
+    envelope: Envelope, keys: Sequence[bytes], *, enough: int | None = None
+) -> frozenset[bytes]:
+    """Those of `keys` that signed the envelope, each counted once however often it signed.
+
+    With `enough`, the search ends when that many are found: over a large file each check costs as much
+    as hashing the file.
+    """
     message = pae(envelope.payload_type, envelope.payload)
     found: set[bytes] = set()
-    for signature in dict.fromkeys(item.sig for item in envelope.signatures):
+    for signature, keyid in {item.sig: item.keyid for item in envelope.signatures}.items():
+        if len(found) == enough:
+            break
         if len(signature) != SIGNATURE_BYTES:
             continue
-        for key in keys:
+        # The key that the signature names goes first: a hint that saves checks and decides nothing.
+        for key in sorted(keys, key=lambda key: key.hex() != keyid):
             if key not in found and verify_signature(key, message, signature):
                 found.add(key)
                 break
@@ -90,7 +99,7 @@ def verify_envelope(
         raise RegistryFormatError(
             f"{what} has payload type {envelope.payload_type[:80]!r}, expected {payload_type!r}"
         )
-    count = len(signing_keys(envelope, keys))
+    count = len(signing_keys(envelope, keys, enough=threshold))
     if count < threshold:
         raise RegistrySignatureError(
             f"{what} has valid signatures of {count} of {len(keys)} keys, {threshold} are needed"

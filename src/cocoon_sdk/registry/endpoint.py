@@ -49,6 +49,14 @@ class Endpoint:
         return is_loopback_host(self.host)
 
 
+@dataclass(frozen=True, slots=True)
+class AddressRules:
+    """Which addresses a name may lead to besides those of the internet."""
+
+    allow_private: bool = False
+    allow_loopback: bool = False
+
+
 def is_loopback_host(host: str) -> bool:
     """Whether `host` is `localhost` or a literal loopback address."""
     if host == "localhost":

@@ -9,8 +9,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
-from cocoon_sdk.errors import RegistryFormatError, RegistryUnavailableError
-from cocoon_sdk.registry.endpoint import parse_endpoint
+from cocoon_sdk.errors import ConnectError, RegistryFormatError, RegistryUnavailableError
+from cocoon_sdk.registry.endpoint import (
+    AddressRules,
+    Resolver,
+    parse_endpoint,
+    resolve_endpoint,
+)
 from cocoon_sdk.registry.shards import shard_file
 from cocoon_sdk.registry.sources import ROOT_FILE, Fetched, root_file
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES
@@ -22,14 +27,31 @@ MAX_ETAG = 256
 class HttpSource:
     """registry.json at an https URL, or at an http one on loopback.
 
+    Args:
+        url: of the file.
+        transport: replaces the network, in tests.
+        timeout: seconds for one file, first byte to last.
+        rules: for a URL that somebody else named: the name is resolved here, judged, and only an
+            address that was judged is dialled. None for one that the user chose.
+        resolve: replaces the system's resolver, in tests.
+
     Raises:
         RegistryFormatError: from the constructor, another kind of URL.
     """
 
     def __init__(
-        self, url: str, *, transport: httpx.AsyncBaseTransport | None = None, timeout: float = 20.0
+        self,
+        url: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        timeout: float = 20.0,
+        rules: AddressRules | None = None,
+        resolve: Resolver | None = None,
     ) -> None:
         endpoint = parse_endpoint(url, schemes=("https", "http"))
+        self._endpoint = endpoint
+        self._rules = rules
+        self._resolve = resolve
         self.locator = url
         self.on_this_machine = endpoint.loopback
         self._transport = transport
@@ -60,6 +82,20 @@ class HttpSource:
         fetched = await self._get(self._beside(shard_file(sha256)), length)
         return None if fetched is None else fetched.raw
 
+    async def _dialled(self, url: str) -> str:
+        """The URL to dial: with an address that was judged in place of the name."""
+        if self._rules is None:
+            return url
+        addresses = await resolve_endpoint(
+            self._endpoint,
+            allow_private=self._rules.allow_private,
+            allow_loopback=self._rules.allow_loopback,
+            resolve=self._resolve,
+        )
+        host = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+        parts = urlsplit(url)
+        return urlunsplit(parts._replace(netloc=f"{host}:{self._endpoint.port}"))
+
     def _beside(self, name: str) -> str:
         parts = urlsplit(self.locator)
         folder = parts.path.rpartition("/")[0]
@@ -67,7 +103,11 @@ class HttpSource:
 
     async def _get(self, url: str, limit: int, *, etag: str | None = None) -> Fetched | None:
         """The body, b"" for "not modified", None for "not found"."""
-        headers = {"Accept": "application/json", "Accept-Encoding": "gzip"}
+        headers = {
+            "Accept": "application/json",
+            "Accept-Encoding": "gzip",
+            "Host": urlsplit(url).netloc,
+        }
         if etag is not None:
             headers["If-None-Match"] = etag
         try:
@@ -76,7 +116,12 @@ class HttpSource:
                 httpx.AsyncClient(
                     transport=self._transport, timeout=self._timeout, follow_redirects=False
                 ) as client,
-                client.stream("GET", url, headers=headers) as response,
+                client.stream(
+                    "GET",
+                    await self._dialled(url),
+                    headers=headers,
+                    extensions={"sni_hostname": self._endpoint.host},
+                ) as response,
             ):
                 status = response.status_code
                 if status == HTTPStatus.NOT_MODIFIED and etag is not None:
@@ -88,6 +133,8 @@ class HttpSource:
                     raise RegistryUnavailableError(f"{url} answered {status}{hint}")
                 tag = response.headers.get("ETag", "")
                 body = await _read_body(response, url, limit)
+        except ConnectError as error:
+            raise RegistryUnavailableError(f"{url} is not asked: {error}") from None
         except TimeoutError:
             raise RegistryUnavailableError(
                 f"{url} did not arrive within {self._timeout:g} s"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from cocoon_sdk.errors import RegistryError
-from cocoon_sdk.protocol.params import RegistryRef
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
 from cocoon_sdk.registry.listing import ListedEntry, Listing
 from cocoon_sdk.registry.model import Descriptor, Entry
@@ -68,9 +67,9 @@ class Origin:
     seen: SeenSequences = field(default_factory=SeenSequences, repr=False, compare=False)
 
     @cached_property
-    def reference(self) -> RegistryRef:
-        """What CLIENT_AUTH says of the registry (wire.md, "Messages")."""
-        return RegistryRef(registry_id(self.registry), self.version, self.digest)
+    def registry_id(self) -> bytes:
+        """The 32 bytes that name this registry in CLIENT_AUTH."""
+        return registry_id(self.registry)
 
     def providers(self, listing: Listing) -> tuple[ListedProvider, ...]:
         """The entries of a listing, as providers of this registry."""

@@ -12,11 +12,11 @@ from cocoon_sdk.errors import RegistryFormatError
 from cocoon_sdk.registry.model import Entry, Hex32, Name
 
 
-class _ModelBrief(Struct, frozen=True):
+class _ModelBrief(Struct, frozen=True, gc=False):
     id: Name
 
 
-class _Brief(Struct, frozen=True):
+class _Brief(Struct, frozen=True, gc=False):
     """The least that names an entry, so that a descriptor of a later version hurts nobody else."""
 
     id: Hex32

@@ -71,7 +71,7 @@ class RootPayload(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     anchor: Anchor | None = None
 
 
-class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Entry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One provider: the very text it signed and its signature (base64)."""
 
     d: str
@@ -92,7 +92,7 @@ class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: dict[Name, Annotated[int, Meta(ge=1, le=2**32 - 1)]]
 
     def __post_init__(self) -> None:
-        if any(count > self.n for count in self.models.values()):
+        if max(self.models.values(), default=0) > self.n:
             raise ValueError(f"shard {self.name} lists a model more often than it has entries")
 
 

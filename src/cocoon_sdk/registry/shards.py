@@ -58,7 +58,7 @@ def read_shard(raw: bytes, shard: Shard) -> Listing:
             raise RegistryFormatError(f"{what} lists provider {one.id}, which belongs elsewhere")
     if len(entries) != shard.n:
         raise RegistryFormatError(f"{what} has {len(entries)} entries, the index says {shard.n}")
-    models = Counter(model for one in listing.entries for model in set(one.models))
+    models = Counter([model for one in listing.entries for model in set(one.models)])
     if models != shard.models:
         raise RegistryFormatError(f"{what} lists other models than the index says")
     return listing

@@ -9,7 +9,7 @@ from functools import cached_property
 from random import Random
 from typing import NamedTuple
 
-from cocoon_sdk.errors import RegistryError
+from cocoon_sdk.errors import CocoonError, RegistryError
 from cocoon_sdk.registry.listed import ListedProvider, Origin, SeenSequences, origin_of
 from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.verify import VerifiedRegistry
@@ -47,19 +47,26 @@ class Snapshot:
     stale: bool = False
     origin: Origin = field(repr=False)
     broken: Mapping[str, RegistryError] = field(default_factory=dict)
-    _counts: Mapping[str, int] | None = field(default=None, repr=False)
+    problems: tuple[CocoonError, ...] = ()
+    _index: Sequence[Shard] = field(default=(), repr=False)
+    _unsampled: tuple[ListedProvider, ...] | None = field(default=None, repr=False)
 
     @cached_property
     def models(self) -> Mapping[str, int]:
         """How many providers the registry lists for each model, whatever shards were loaded."""
-        if self._counts is not None:
-            return self._counts
-        return Counter(name for one in self.providers for name in set(one.models))
+        counts: Counter[str] = Counter()
+        for shard in self._index:
+            counts.update(shard.models)
+        if not self._index:
+            counts.update(
+                name for one in self._unsampled or self.providers for name in set(one.models)
+            )
+        return counts
 
     @property
-    def errors(self) -> tuple[RegistryError, ...]:
-        """What is missing here and why: broken shards."""
-        return tuple(self.broken.values())
+    def errors(self) -> tuple[CocoonError, ...]:
+        """What is wrong, though the registry serves: a failed refresh, the anchor, broken shards."""
+        return (*self.problems, *self.broken.values())
 
     @cached_property
     def _by_id(self) -> dict[str, ListedProvider]:
@@ -104,7 +111,7 @@ class Snapshot:
             return self
         chosen = {one.id: one for one in rng.sample(listing, limit)}
         chosen |= {name: one for name in named if (one := self.get(name)) is not None}
-        return replace(self, providers=tuple(chosen.values()), _counts=self.models)
+        return replace(self, providers=tuple(chosen.values()), _unsampled=self.providers)
 
 
 def make_snapshot(
@@ -113,11 +120,12 @@ def make_snapshot(
     *,
     stale: bool = False,
     on_this_machine: bool = False,
+    problems: tuple[CocoonError, ...] = (),
 ) -> Snapshot:
     """Open a verified registry; of one in shards, the index.
 
     `stale` says that it is past its expiry, `on_this_machine` that it came from a path, bytes or
-    loopback.
+    loopback; `problems` are told in `errors`.
     """
     payload = registry.payload
     origin = origin_of(registry, seen or SeenSequences(), on_this_machine=on_this_machine)
@@ -134,12 +142,6 @@ def make_snapshot(
         unreadable=registry.listing.unreadable,
         stale=stale,
         origin=origin,
-        _counts=None if payload.shards is None else _count_models(payload.shards),
+        problems=problems,
+        _index=payload.shards or (),
     )
-
-
-def _count_models(shards: Sequence[Shard]) -> Mapping[str, int]:
-    counts: Counter[str] = Counter()
-    for shard in shards:
-        counts.update(shard.models)
-    return counts

@@ -33,6 +33,12 @@ def decode_strict(raw: bytes, kind: type[T], *, what: str, limit: int) -> T:
     if len(raw) > limit:
         raise RegistryFormatError(f"{what} has {len(raw)} bytes, the limit is {limit}")
     try:
+        value = msgspec.json.decode(raw, type=kind)
+        if msgspec.json.encode(value) == raw:
+            return value  # what is written back byte for byte held nothing twice and nothing else
+    except (ValueError, RecursionError):
+        pass  # the slower look says what is wrong
+    try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RegistryFormatError(f"{what} is not valid UTF-8 (byte {error.start})") from None

@@ -1,67 +1,82 @@
-"""Moving one trusted set forward: fetch a file, have it judged, remember it, only then use it."""
+"""Moving one trusted set forward: ask, have it judged, remember it, only then use it."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 
 from cocoon_sdk.errors import (
+    CocoonError,
     RegistryEquivocationError,
     RegistryError,
     RegistryExpiredError,
     RegistrySignatureError,
     RegistryUnavailableError,
 )
+from cocoon_sdk.registry.anchor import AnchorCheck
 from cocoon_sdk.registry.cache import RegistryCache, Remembered
 from cocoon_sdk.registry.listed import SeenSequences
-from cocoon_sdk.registry.sources import Source
+from cocoon_sdk.registry.mirrors import Places, Race
+from cocoon_sdk.registry.sources import Fetched, Source
 from cocoon_sdk.registry.trust import Trust, TrustKeys
 from cocoon_sdk.registry.verify import TrustedSet, VerifiedRegistry, check_times
 
 MAX_ROOTS_PER_REFRESH = 64
 
+Answers = Race[tuple[VerifiedRegistry, str | None]]  # and the tag by which a place knows it
+
 _log = logging.getLogger(__name__)
 
 
 class Updater:
-    """The state of one registry in one process. Its methods must not run at the same time.
+    """The state of one registry in one process. `adopt`, `refresh` and `store` must not run at once.
 
     Args:
-        source: where files come from.
+        places: where files come from.
         trust: judges the first root.
         cache: what other runs and workers remember.
         clock: unix seconds.
         network: the network text to insist on, the first root's when None.
         allow_stale: accept a registry after its expiry.
+        anchor: compares with the chain; None does not.
     """
 
     def __init__(
         self,
-        source: Source,
+        places: Places,
         *,
         trust: Trust,
         cache: RegistryCache,
         clock: Callable[[], int],
         network: str | None = None,
         allow_stale: bool = False,
+        anchor: AnchorCheck | None = None,
     ) -> None:
-        self.source = source
+        self.places = places
         self.seqs = SeenSequences()
         self.registry: VerifiedRegistry | None = None
-        self.proven = False  # the source gave an accepted registry, now or in an earlier run
+        self.proven = False  # a place that the user named gave a registry, now or in an earlier run
+        self.anchor = anchor or AnchorCheck("off", None)
         self._trust = trust
         self._cache = cache
         self._clock = clock
         self._network = network
         self._allow_stale = allow_stale
         self._trusted = TrustedSet(trust, network=network)
-        self._etag: str | None = None
+        self._first = asyncio.Lock()
+        self._given: dict[str, tuple[str | None, bytes]] = {}  # by locator: tag and SHA-256
+
+    @property
+    def roots(self) -> tuple[bytes, ...]:
+        """The chain of trusted root files."""
+        return self._trusted.roots
 
     def usable(self, now: int) -> VerifiedRegistry | None:
-        """The registry held, unless it or the root is out of date at `now`."""
+        """The registry held, unless it or the root is out of date at `now`, or the anchor is missing."""
         root = self._trusted.root
-        if self.registry is None or root is None:
+        if self.registry is None or root is None or not self.anchor.allows(self.registry):
             return None
         try:
             check_times(self.registry.payload, root, now, allow_stale=self._allow_stale)
@@ -75,10 +90,10 @@ class Updater:
         Raises:
             RegistryEquivocationError: another worker accepted the same version with other content.
         """
-        root = self._trusted.root
-        network = self._network or (root.network if root else None)
-        remembered = await asyncio.to_thread(self._cache.load, network)
-        self.proven = self.proven or await asyncio.to_thread(self._cache.knows_source)
+        known = await asyncio.to_thread(self._network_known)
+        network = self._network or (self._trusted.root.network if self._trusted.root else known)
+        self.proven = self.proven or known is not None
+        remembered = await asyncio.to_thread(self._cache.load, network) if network else None
         if remembered is None:
             return
         self.seqs.merge(remembered.seqs)
@@ -87,8 +102,11 @@ class Updater:
         floors = [seen for seen in (self._trusted.seen, remembered.seen) if seen is not None]
         trusted.seen = max(floors, key=lambda seen: seen[:2], default=None)
         self._trusted = trusted
-        self._drop_replaced()
+        self._roots_moved()
+        self.anchor.recall(remembered.anchored)
         if remembered.envelope is None or trusted.root is None:
+            return
+        if self.registry is not None and self.registry.raw == remembered.envelope:
             return
         try:
             registry = await asyncio.to_thread(
@@ -99,44 +117,55 @@ class Updater:
         except RegistryError as error:
             _log.warning("the cached registry is not used: %s", error)
             return
-        if self.registry is None or registry.seen[:2] >= self.registry.seen[:2]:
-            self.registry, self._etag = registry, remembered.etag
+        self.registry = registry
 
     async def refresh(self) -> VerifiedRegistry:
-        """Fetch, judge and remember the newest registry.
+        """Ask two places at once, more where these fail; judge, remember and use the newest valid file.
 
         Raises:
-            RegistryError: it was not accepted; what was held stays in force, except where a new root
-                replaced the keys that signed it.
+            RegistryError: none was accepted; what was held stays in force, except where a new root
+                replaced the keys that signed it. Of several errors it is the own address's.
         """
-        roots_before = len(self._trusted.roots)
-        fetched = await self.source.registry(self._etag if self.registry is not None else None)
+        roots_before = self._trusted.roots
+        tags = await asyncio.to_thread(self._tags)
+        race: Answers = Race()
         try:
-            if self._trusted.root is None:
-                await self._first_root()
-            if fetched is not None:
-                raw, etag = fetched.raw, fetched.etag
-            elif self.registry is not None:
-                raw, etag = self.registry.raw, self._etag
-            else:
-                raise RegistryUnavailableError(f"{self.source.locator} sent no registry")
-            registry = await self._judge(raw)
-        except RegistryError:
+            newest = await self._newest(race, tags)
+            # The other place may have brought a root that replaces the keys which signed this one.
+            self._trusted.recheck(newest, self._clock(), allow_stale=self._allow_stale)
+            self.anchor.judge(newest)
+        except CocoonError:
             # A root that replaces stolen keys must stick even if no new registry came with it.
-            if len(self._trusted.roots) > roots_before:
+            if self._trusted.roots != roots_before:
                 await self.store(None)
-                self._drop_replaced()
+                self._roots_moved()
             raise
-        merged = await self.store(registry, etag)
-        self.proven = True
-        self.registry, self._etag = registry, etag
-        if merged is not None and merged.seen is not None and merged.seen > registry.seen:
+        merged = await self.store(newest)
+        await asyncio.to_thread(self._note, race, newest)
+        self.registry = newest
+        self._roots_moved()
+        if merged is not None and merged.seen is not None and merged.seen > newest.seen:
             await self.adopt()  # another worker was faster, with a newer file
         return self.registry
 
-    async def store(
-        self, registry: VerifiedRegistry | None, etag: str | None = None
-    ) -> Remembered | None:
+    async def confront(self, envelope: bytes) -> bool:
+        """Judge a registry that somebody else uses; whether it is valid here, and so worth a refresh.
+
+        Raises:
+            RegistryEquivocationError: it is signed under the version held, with another content.
+        """
+        try:
+            await asyncio.to_thread(
+                self._trusted.judge_registry, envelope, self._clock(), allow_stale=True
+            )
+        except RegistryEquivocationError:
+            raise
+        except RegistryError as error:
+            _log.info("a registry shown by a provider says nothing here: %s", error)
+            return False
+        return True
+
+    async def store(self, registry: VerifiedRegistry | None) -> Remembered | None:
         """Remember the roots, the sequence numbers and, where one is given, a registry."""
         root = self._trusted.root
         if root is None:
@@ -147,12 +176,122 @@ class Updater:
             roots=self._trusted.roots,
             seen=registry.seen if registry else None,
             envelope=registry.raw if registry else None,
-            etag=etag,
             seqs=self.seqs.as_dict(),
+            anchored=self.anchor.confirmed_digest,
         )
         merged = await asyncio.to_thread(self._cache.store, remembered)
         self.seqs.merge(merged.seqs)
         return merged
+
+    async def _newest(self, race: Answers, tags: dict[str, str]) -> VerifiedRegistry:
+        newest: VerifiedRegistry | None = None
+        for pair in self.places.pairs():
+            await race.run(pair, lambda source: self._attempt(source, tags.get(source.locator)))
+            if race.answers:
+                newest = max((one for _, (one, _) in race.answers), key=lambda one: one.seen[:2])
+                if not await self.anchor.is_newer(self._trusted.root, newest):
+                    break
+        if newest is None:
+            raise race.error_of(self.places.primary)
+        for source, error in race.errors:
+            _log.warning("no registry from %s: %s", source.locator, error)
+        return newest
+
+    async def _attempt(
+        self, source: Source, tag: str | None
+    ) -> tuple[VerifiedRegistry, str | None]:
+        """One place: its file, judged and accepted."""
+        held = self.registry
+        fetched = await source.registry(tag if held is not None else None)
+        if self._trusted.root is None:
+            await self._first_root(source)
+        if fetched is None and held is not None:
+            fetched = Fetched(held.raw, tag)
+        if fetched is None:
+            raise RegistryUnavailableError(f"{source.locator} sent no registry")
+        return await self._judge(source, fetched.raw), fetched.etag
+
+    async def _judge(self, source: Source, raw: bytes) -> VerifiedRegistry:
+        """Verify and accept; where a newer root may be what is missing, fetch that and try again."""
+        for _ in range(MAX_ROOTS_PER_REFRESH):
+            trusted, held, now = self._trusted, self.registry, self._clock()
+            try:
+                if held is not None and held.raw == raw:
+                    registry = held
+                    trusted.recheck(held, now, allow_stale=self._allow_stale)
+                else:
+                    registry = await asyncio.to_thread(
+                        trusted.judge_registry, raw, now, allow_stale=self._allow_stale
+                    )
+            except RegistrySignatureError:
+                if not await self._next_root(source):
+                    raise
+            except RegistryExpiredError:
+                root = self._trusted.root
+                if root is None or now < root.expires or not await self._next_root(source):
+                    raise
+            else:
+                self._trusted.accept(registry)
+                return registry
+        raise RegistrySignatureError(
+            f"{source.locator} offers more than {MAX_ROOTS_PER_REFRESH} new roots at once"
+        )
+
+    async def _first_root(self, source: Source) -> None:
+        """root.json where the trusted keys signed it, else the very first root, to walk on from."""
+        newest = await source.root(None)
+        async with self._first:
+            if self._trusted.root is not None:
+                return  # another place gave it meanwhile
+            if newest is None:
+                raise RegistryUnavailableError(f"there is no root.json beside {source.locator}")
+            try:
+                self._trusted.update_root(newest)
+            except RegistrySignatureError:
+                oldest = await source.root(1) if isinstance(self._trust, TrustKeys) else None
+                if oldest is None:
+                    raise
+                self._trusted.update_root(oldest)
+            await (
+                self.adopt()
+            )  # only now is the network known, and what another source taught of it
+
+    async def _next_root(self, source: Source) -> bool:
+        root = self._trusted.root
+        raw = await source.root(root.version + 1) if root is not None else None
+        if raw is None or root is None:
+            return False
+        now = self._trusted.root
+        if now is None or now.version == root.version:  # else another place gave it meanwhile
+            self._trusted.update_root(raw)
+        return True
+
+    def _network_known(self) -> str | None:
+        found = (self._cache.network_of(source.locator) for source in self.places.given)
+        return next((network for network in found if network is not None), None)
+
+    def _tags(self) -> dict[str, str]:
+        """By which tag each place recognises the registry held."""
+        if self.registry is None:
+            return {}
+        digest = hashlib.sha256(self.registry.raw).digest()
+        tags: dict[str, str] = {}
+        for source in self.places.in_order():
+            given, of = self._given.get(source.locator, (None, b""))
+            tag = given if of == digest else self._cache.etag(source.locator, digest)
+            if tag is not None:
+                tags[source.locator] = tag
+        return tags
+
+    def _note(self, race: Answers, newest: VerifiedRegistry) -> None:
+        """Remember which places gave a registry, and its tag there."""
+        network = newest.payload.network
+        for source, (registry, tag) in race.answers:
+            digest = hashlib.sha256(registry.raw).digest()
+            self.proven = self.proven or source in self.places.given
+            if self._given.get(source.locator) != (tag, digest):
+                self._given[source.locator] = (tag, digest)
+                self._cache.note(source.locator, network, digest, tag)
 
     def _replay(self, remembered: Remembered) -> TrustedSet:
         """The set that the cached chain leads to, or the one held where that is as new."""
@@ -168,49 +307,10 @@ class Updater:
             return held
         return trusted
 
-    async def _judge(self, raw: bytes) -> VerifiedRegistry:
-        """Verify; where a newer root may be what is missing, fetch that and try again."""
-        for _ in range(MAX_ROOTS_PER_REFRESH):
-            now = self._clock()
-            try:
-                return await asyncio.to_thread(
-                    self._trusted.update_registry, raw, now, allow_stale=self._allow_stale
-                )
-            except RegistrySignatureError:
-                if not await self._next_root():
-                    raise
-            except RegistryExpiredError:
-                root = self._trusted.root
-                if root is None or now < root.expires or not await self._next_root():
-                    raise
-        raise RegistrySignatureError(
-            f"{self.source.locator} offers more than {MAX_ROOTS_PER_REFRESH} new roots at once"
-        )
-
-    async def _first_root(self) -> None:
-        """root.json where the trusted keys signed it, else the very first root, to walk on from."""
-        newest = await self.source.root(None)
-        if newest is None:
-            raise RegistryUnavailableError(f"there is no root.json beside {self.source.locator}")
-        try:
-            self._trusted.update_root(newest)
-        except RegistrySignatureError:
-            oldest = await self.source.root(1) if isinstance(self._trust, TrustKeys) else None
-            if oldest is None:
-                raise
-            self._trusted.update_root(oldest)
-        await self.adopt()  # only now is the network known, and what another source taught of it
-
-    async def _next_root(self) -> bool:
-        root = self._trusted.root
-        raw = await self.source.root(root.version + 1) if root is not None else None
-        if raw is None:
-            return False
-        self._trusted.update_root(raw)
-        return True
-
-    def _drop_replaced(self) -> None:
-        """Forget a registry whose signing keys a newer root replaced."""
-        held = self.registry
+    def _roots_moved(self) -> None:
+        """Follow a newer root: its mirrors, and no registry whose signing keys it replaced."""
+        root, held = self._trusted.root, self.registry
+        if root is not None:
+            self.places.follow(root.mirrors)
         if held is not None and held.payload.root_version < self._trusted.keys_since:
             self.registry = None

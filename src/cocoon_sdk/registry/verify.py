@@ -25,7 +25,7 @@ from cocoon_sdk.registry.network import parse_network
 from cocoon_sdk.registry.strict import decode_strict
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES, Trust, TrustKeys
 
-MAX_REGISTRY_BYTES = 64 * 1024 * 1024
+MAX_REGISTRY_BYTES = 160 * 1024 * 1024  # 100,000 providers in one file, and some room
 
 
 class NewerRootNeededError(RegistrySignatureError):
@@ -73,6 +73,7 @@ class TrustedSet:
         self._root: RootPayload | None = None
         self._keys_since = 0  # the root version that last changed the registry's keys
         self.seen = seen
+        self._newest: VerifiedRegistry | None = None
         if not isinstance(trust, TrustKeys):
             self.update_root(trust.raw)
 
@@ -137,12 +138,24 @@ class TrustedSet:
     def update_registry(
         self, raw: bytes, now: int, *, allow_stale: bool = False
     ) -> VerifiedRegistry:
-        """Accept a registry that is at least as new as the floor, and raise the floor.
+        """Judge a registry and, where it passes, accept it.
 
         Args:
             raw: the envelope file.
             now: unix seconds.
             allow_stale: accept one that expired (the root may not have).
+
+        Raises:
+            RegistryError: as `judge_registry` and `accept` describe.
+        """
+        verified = self.judge_registry(raw, now, allow_stale=allow_stale)
+        self.accept(verified)
+        return verified
+
+    def judge_registry(
+        self, raw: bytes, now: int, *, allow_stale: bool = False
+    ) -> VerifiedRegistry:
+        """A registry that may be accepted. Nothing moves, so this may run in another thread.
 
         Raises:
             NewerRootNeededError: made under a root that is not trusted yet; give that root first.
@@ -172,8 +185,27 @@ class TrustedSet:
         verified = VerifiedRegistry(raw, payload, digest, list_entries(payload.entries or ()))
         self._check_floor(verified)
         check_times(payload, root, now, allow_stale=allow_stale)
-        self.seen = verified.seen
         return verified
+
+    def recheck(self, registry: VerifiedRegistry, now: int, *, allow_stale: bool = False) -> None:
+        """Judge again what was verified before, by the floor and the clock of now.
+
+        Raises:
+            RegistryError: as `judge_registry` describes.
+        """
+        self._check_floor(registry)
+        if self._root is not None:
+            check_times(registry.payload, self._root, now, allow_stale=allow_stale)
+
+    def accept(self, registry: VerifiedRegistry) -> None:
+        """Raise the floor to a registry that was judged.
+
+        Raises:
+            RegistryError: the floor rose in the meantime; see `judge_registry`.
+        """
+        self._check_floor(registry)
+        self.seen = registry.seen
+        self._newest = registry
 
     def _check_network(self, network: str, what: str) -> None:
         parse_network(network)
@@ -196,9 +228,12 @@ class TrustedSet:
                 f"{seen.version} (root {seen.root_version}), which was accepted before"
             )
         if registry.seen[:2] == seen[:2] and registry.digest != seen.digest:
+            newest = self._newest
+            known = [newest.raw] if newest is not None and newest.seen == seen else []
             raise RegistryEquivocationError(
                 f"two different registries are signed as version {seen.version}: "
-                f"{seen.digest.hex()} and {registry.digest.hex()}; tell others, do not use it"
+                f"{seen.digest.hex()} and {registry.digest.hex()}; tell others, do not use it",
+                envelopes=(*known, registry.raw),
             )
         # After a change of keys the versions before it may be a thief's: the chain starts anew.
         chained = self._keys_since <= seen.root_version

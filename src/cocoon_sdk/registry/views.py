@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from cocoon_sdk.errors import CocoonError
 from cocoon_sdk.registry.listed import SeenSequences
 from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.shards import shards_of_model
@@ -27,16 +29,25 @@ class Views:
         shelf: holds the shards.
         seqs: the sequence numbers seen so far.
         rng: draws shards and providers.
+        folder_of: where things of a network are kept; None keeps none.
         on_this_machine: the registry comes from a path, bytes or loopback.
     """
 
     def __init__(
-        self, shelf: ShardShelf, seqs: SeenSequences, rng: Random, *, on_this_machine: bool
+        self,
+        shelf: ShardShelf,
+        seqs: SeenSequences,
+        rng: Random,
+        *,
+        folder_of: Callable[[str], Path | None],
+        on_this_machine: bool,
     ) -> None:
         self._shelf = shelf
         self._seqs = seqs
         self._rng = rng
+        self._folder_of = folder_of
         self._on_this_machine = on_this_machine
+        self._turned_to: tuple[bytes, bool, tuple[CocoonError, ...]] | None = None
         self._index: Snapshot | None = None
         self._shards: dict[str, Shard] = {}
         self._orders: dict[str, list[Shard]] = {}  # by model, drawn once for each index
@@ -48,28 +59,27 @@ class Views:
     async def show(
         self,
         registry: VerifiedRegistry,
-        folder: Path | None,
         *,
         stale: bool,
         model: str | None,
         providers: Collection[str],
         only: Collection[str],
         everything: bool,
+        problems: tuple[CocoonError, ...] = (),
     ) -> Snapshot:
         """The snapshot of `registry`; the same object as long as nothing about it changed.
 
         Args:
             registry: the file, or the index of one in shards.
-            folder: where shards are kept; None keeps none.
             stale: whether it is past its expiry.
             model: what the request is for; None shows all that is loaded.
             providers: ids, or at least their first two digits, that must be looked at.
             only: ids; where there are any, no others are drawn for the model.
             everything: load every shard.
+            problems: what else is to be told of the registry.
         """
-        index = self._index
-        if index is None or index.digest != registry.digest or index.stale != stale:
-            await self._turn_to(registry, folder, stale=stale)
+        if self._turned_to != (registry.digest, stale, problems):
+            await self._turn_to(registry, stale=stale, problems=problems)
         if self._shards:
             await self._load(None if only else model, [*providers, *only], everything=everything)
         whole = self._all_loaded()
@@ -90,16 +100,24 @@ class Views:
         await self._shelf.aclose()
 
     async def _turn_to(
-        self, registry: VerifiedRegistry, folder: Path | None, *, stale: bool
+        self, registry: VerifiedRegistry, *, stale: bool, problems: tuple[CocoonError, ...]
     ) -> None:
+        index, self._whole = self._index, None
+        self._turned_to = (registry.digest, stale, problems)
+        if index is not None and index.digest == registry.digest:
+            self._index = replace(index, stale=stale, problems=problems)
+            return
         shards = registry.payload.shards or ()
         self._index = make_snapshot(
-            registry, self._seqs, stale=stale, on_this_machine=self._on_this_machine
+            registry,
+            self._seqs,
+            stale=stale,
+            on_this_machine=self._on_this_machine,
+            problems=problems,
         )
         self._shards = {shard.name: shard for shard in shards}
-        self._orders, self._parts, self._views = {}, {}, {}
-        self._whole = None
-        self._shelf.use(shards, folder)
+        self._orders, self._parts = {}, {}
+        self._shelf.use(shards, self._folder_of(registry.payload.network))
         await self._shelf.prune()
 
     async def _load(

@@ -23,7 +23,7 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.protocol.messages import Delta, Request
-from cocoon_sdk.protocol.params import ChannelId
+from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
 from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -183,13 +183,13 @@ class RequestRun:
                 await asyncio.wait({core.background(budget.settle(request_id, 0))})
 
     async def _session(self, trial: Trial, site: Site) -> Slot:
-        channel = trial.paying
+        channel, origin = trial.paying, trial.origin
         peer = Peer(
             site=site,
             provider_id=trial.candidate.descriptor.public_key,
             signer=channel.signer if channel else None,
             channel=ChannelId(channel.address.workchain, channel.address.hash) if channel else None,
-            registry=trial.origin.reference,
+            registry=RegistryRef(origin.registry_id, origin.version, origin.digest),
             suites=tuple(trial.candidate.descriptor.suites),
         )
         slot, reused = await self._core.pool.acquire(peer, limit=self._connect_limit())

@@ -41,7 +41,7 @@ def test_providers_are_found_by_id_and_by_model() -> None:
     assert snapshot.get("00" * 32) is None
     assert [provider.id for provider in snapshot.for_model("m")] == [ALICE_ID, BOB_ID]
     assert snapshot.for_model("other") == ()
-    assert alice.origin.reference == (registry_id("devnet/test"), 1, snapshot.digest)
+    assert alice.origin.registry_id == registry_id("devnet/test")
     assert alice.registries == ("devnet/test",)
     assert snapshot.models == {"m": 2}
 

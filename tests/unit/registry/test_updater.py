@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from cocoon_sdk.errors import (
     RegistryUnavailableError,
 )
 from cocoon_sdk.registry.cache import RegistryCache
+from cocoon_sdk.registry.mirrors import Places
 from cocoon_sdk.registry.sources import Fetched
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.updater import Updater
@@ -24,8 +26,10 @@ pytestmark = pytest.mark.anyio
 
 def updater_of(world: World, folder: Path | None, **options: Any) -> Updater:
     trust = parse_trust(options.pop("trust", world.trust))
-    cache = RegistryCache(folder, trust.id, options.pop("locator", world.locator))
-    return Updater(world, trust=trust, cache=cache, clock=world.clock, **options)
+    world.locator = options.pop("locator", "world")
+    places = Places([world, *options.pop("mirrors", ())], rng=Random(1))
+    cache = RegistryCache(folder, trust.id)
+    return Updater(places, trust=trust, cache=cache, clock=world.clock, **options)
 
 
 @pytest.fixture
@@ -145,7 +149,10 @@ async def test_strangers_at_the_source_are_not_believed(world: World) -> None:
     world.root_keys = make_keys("stranger", 3)
     world.publish_root(1)
     updater = Updater(
-        world, trust=strangers, cache=RegistryCache(None, strangers.id, "x"), clock=world.clock
+        Places([world], rng=Random(1)),
+        trust=strangers,
+        cache=RegistryCache(None, strangers.id),
+        clock=world.clock,
     )
     with pytest.raises(RegistrySignatureError):
         await updater.refresh()

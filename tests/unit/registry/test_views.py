@@ -47,7 +47,7 @@ def world() -> World:
 
 def client_of(world: World, folder: Path, monkeypatch: pytest.MonkeyPatch) -> RegistryClient:
     """A client whose only source is the world."""
-    monkeypatch.setattr("cocoon_sdk.registry.fetch.open_source", lambda *_, **__: world)
+    monkeypatch.setattr("cocoon_sdk.registry.opening.open_source", lambda *_, **__: world)
     return RegistryClient(
         "world", trust=world.trust, cache_dir=folder, clock=world.clock, rng=Random(7)
     )
@@ -92,7 +92,6 @@ async def test_a_provider_is_found_by_its_id(
     assert (await client.snapshot(providers=[other[:2]])).get(other) is not None
     only = await client_of(world, tmp_path, monkeypatch).snapshot("m", only=[wanted])
     assert named(only) == {wanted[:2]}
-    assert client_of(world, tmp_path, monkeypatch)._views is None
 
 
 async def test_everything(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +194,8 @@ async def test_views_are_not_remembered_without_end(
     for number in range(6):
         await client.snapshot("m", [f"{number:02x}"])
         await client.snapshot(f"unknown {number}")
-    assert client._views is not None
-    assert len(client._views._views) <= 2
+    assert client._opened is not None
+    assert len(client._opened.views._views) <= 2
     assert len((await client.snapshot())._by_model) <= 2
 
 
@@ -204,8 +203,8 @@ async def test_without_a_cache_nothing_is_written(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world.publish_shards(1, entries_of(make_keys("m", 4), "m"))
-    monkeypatch.setattr("cocoon_sdk.registry.fetch.open_source", lambda *_, **__: world)
+    monkeypatch.setattr("cocoon_sdk.registry.opening.open_source", lambda *_, **__: world)
     client = RegistryClient("world", trust=world.trust, cache=False, clock=world.clock)
     assert (await client.snapshot("m")).for_model("m")
-    assert RegistryCache(None, "x", "y").folder("z") is None
+    assert RegistryCache(None, "x").folder("z") is None
     assert list(tmp_path.iterdir()) == []
