@@ -161,6 +161,37 @@ class TestOnTheWire:
         refused(pair.client, b"\x10" + bytes(size - 1), CLOSE_TOO_LARGE)
 
 
+class TestFirstRecord:
+    """It carries the stream header, so it is longer; on a DELTA that would show."""
+
+    @pytest.mark.parametrize(
+        ("kind", "stream", "body"),
+        [
+            (FrameType.COVER, 0, b""),
+            (FrameType.CLOSE, 0, b"\0\0"),
+            (FrameType.DELTA, 1, encode_body(delta(0))),
+        ],
+    )
+    def test_of_a_provider_that_sends_no_ping(
+        self, kind: FrameType, stream: int, body: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(ServerSession, "send", lambda *_args, **_options: 0)
+            pair = Pair()
+        pair.client.send(pair.client.open_stream(), request())
+        pair.to_server()
+        record = forge(pair.server, kind, stream=stream, body=body)
+        assert f"first record is a {kind.name}, not a PING" in refused(pair.client, record)
+
+    def test_a_client_may_begin_with_anything(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with monkeypatch.context() as patched:
+            patched.setattr(ServerSession, "send", lambda *_args, **_options: 0)
+            pair = Pair()
+        pair.client.send(0, Cover())
+        assert pair.to_server() == []
+        assert pair.server.ready
+
+
 class TestTruncation:
     def test_without_close(self, pair: Pair) -> None:
         for record in answers(pair, 2):

@@ -56,7 +56,7 @@ class Pacer:
         return self._next
 
     def tick(self, streams: int, cover: Seal) -> list[bytes]:
-        """What goes now, with `streams` open."""
+        """What goes now, with `streams` open; only for when `due` says so."""
         now = self._clock()
         # A late tick is not made up for: nobody sends faster than the rate.
         self._next += STRICT_INTERVAL
@@ -64,7 +64,6 @@ class Pacer:
             self._next = now + STRICT_INTERVAL
         self._ticks += 1
         cells = max(1, streams, len(self._held))
-        covering = bool(streams or self._held)
         for stream, (at, seal) in tuple(self._held.items()):
             if at <= self._ticks:
                 del self._held[stream]
@@ -72,8 +71,6 @@ class Pacer:
         going: list[bytes] = []
         while len(going) < cells:
             if not self._waiting:
-                if not covering:
-                    break
                 cover()
             going.append(self._waiting.popleft())
         return going

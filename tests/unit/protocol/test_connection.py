@@ -13,6 +13,7 @@ from wire_pair import (
     make_server,
 )
 
+from cocoon_sdk.protocol import lifecycle
 from cocoon_sdk.protocol.errors import (
     LocalProtocolError,
     RemoteProtocolError,
@@ -200,6 +201,39 @@ class TestTimers:
         assert pair.to_server()[-1] == PeerClosed(CloseReason.AGE, (stream,))
         with pytest.raises(RemoteProtocolError, match="too old"):
             pair.server.on_timer()
+
+
+class TestWear:
+    """2^32 records are as final as 60 minutes."""
+
+    @pytest.mark.parametrize("sent", [True, False])
+    def test_many_records_age_a_session(self, sent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        pair = Pair()
+        worn, other = (pair.client, pair.server) if sent else (pair.server, pair.client)
+        monkeypatch.setattr(lifecycle, "SOFT_RECORDS", 4)
+        for _ in range(2):
+            pair.client.send(0, Cover())
+            pair.exchange()
+        assert not worn.aged
+        pair.client.send(0, Cover())
+        pair.exchange()
+        assert worn.aged
+        assert other.aged
+        with pytest.raises(LocalProtocolError, match="no new streams"):
+            pair.client.open_stream()
+
+    def test_at_the_end_only_pings_are_answered_and_close_is_said(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pair = Pair()
+        pair.client.send(0, Ping(b"12345678"))
+        monkeypatch.setattr(lifecycle, "MAX_RECORDS", lifecycle._LAST_RECORDS)
+        with pytest.raises(LocalProtocolError, match="open a new session"):
+            pair.server.send(0, Cover())
+        pair.exchange()
+        assert pair.client.frames_received == 2
+        pair.server.close(CloseReason.AGE)
+        assert pair.to_client() == [PeerClosed(CloseReason.AGE)]
 
 
 class TestOneStrike:
