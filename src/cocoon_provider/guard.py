@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
-from websockets.frames import Frame
+from websockets.frames import CloseCode, Frame
 
 from cocoon_provider.doors import Doors, address_group
+from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, CLOSE_TOO_LARGE
 from cocoon_sdk.protocol.websocket import FrameGuard
 
 MAX_HEAD = 16 * 1024  # of the HTTP request, all its headers together
@@ -22,6 +23,11 @@ READ_BYTES = 64 * 1024  # at once; the library queues all frames of one read, wh
 SEND_BUFFER = 64 * 1024  # in the kernel, so that a slow reader is felt soon
 ABORT_AFTER = 3.0
 _GREETINGS = 2  # CLIENT_HELLO and CLIENT_AUTH
+_CODES: Mapping[int, int] = {
+    CloseCode.MESSAGE_TOO_BIG: CLOSE_TOO_LARGE,
+    CloseCode.PROTOCOL_ERROR: CLOSE_PROTOCOL,
+    CloseCode.INVALID_DATA: CLOSE_PROTOCOL,
+}
 
 
 class GuardedSocket(ServerConnection):
@@ -37,6 +43,8 @@ class GuardedSocket(ServerConnection):
         self, *args: Any, doors: Doors, by_peer: bool, clock: Callable[[], float], **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
+        # The library's own faults, too, end with a code of ours and without a word (wire.md, "Limits").
+        self._fail, self.protocol.fail = self.protocol.fail, self._end  # type: ignore[method-assign]
         self._doors = doors
         self._by_peer = by_peer
         self._guard = FrameGuard(clock, greetings=_GREETINGS)
@@ -111,9 +119,12 @@ class GuardedSocket(ServerConnection):
                     self._set_reading(paused=True)
         super().process_event(event)
 
+    def _end(self, code: int, reason: str = "") -> None:  # noqa: ARG002 - strangers get no reasons
+        self._fail(_CODES.get(code, code))
+
     def _refuse(self, code: int) -> None:
         self._refused = True
-        self.protocol.fail(code)
+        self._fail(code)
         self.send_data()
         self.loop.call_later(ABORT_AFTER, self.transport.abort)
 

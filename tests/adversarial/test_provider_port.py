@@ -89,7 +89,7 @@ async def test_an_oversized_message_is_not_read(tmp_path: Path) -> None:
             with pytest.raises(ConnectionClosed) as closed:
                 await socket.recv()
             assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1009
+            assert closed.value.rcvd.code == 4413
         await still_serves(world)
 
 
