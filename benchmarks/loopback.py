@@ -1,16 +1,21 @@
-"""The drivers on loopback, both ends in one process: cells per second, and the first token over TLS.
+"""The drivers on loopback: cells per second, and the first token over TLS.
 
 The peer is the same websockets library that sends messages of the same sizes without our layer.
+As a program this is the servers of a process of their own, until standard input ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -36,8 +41,9 @@ from cocoon_sdk.transport.dial import Peer, Site, open_connection
 from cocoon_sdk.transport.stream import Stream
 
 BURSTS = 16
-BURST = 512  # cells between two messages of the client, as between two vouchers
+BURST = 256  # cells for each message of the client, which stays one ahead, as with vouchers
 VISITS = 20
+PEER = "the same without our layer"
 VOUCHER = Voucher(1, 1, bytes(64), 1)
 
 Handler = Callable[[ServerConnection], Awaitable[None]]
@@ -116,28 +122,36 @@ async def listen(
     return f"{'ws' if context is None else 'wss'}://{tls.HOST}:{port}"
 
 
-async def streams(stack: contextlib.AsyncExitStack, bursts: int) -> tuple[Task, Task]:
-    """Reading bursts of cells over connections that stay open: ours, theirs."""
-    sealed_url = await listen(stack, partial(sealed_answers, BURST))
-    bare_url = await listen(stack, partial(bare_answers, BURST))
-    connection, stream = await open_sealed(sealed_url, SUITE_X25519)
+async def both_servers(stack: contextlib.AsyncExitStack) -> tuple[str, str]:
+    """Of bursts of cells: sealed, bare."""
+    sealed = await listen(stack, partial(sealed_answers, BURST))
+    return sealed, await listen(stack, partial(bare_answers, BURST))
+
+
+async def readers(
+    stack: contextlib.AsyncExitStack, urls: tuple[str, str], bursts: int
+) -> tuple[Task, Task]:
+    """Reading bursts over connections that stay open: ours, theirs."""
+    connection, stream = await open_sealed(urls[0], SUITE_X25519)
     stack.push_async_callback(connection.close)
-    socket = await stack.enter_async_context(await open_bare(bare_url, None))
+    socket = await stack.enter_async_context(await open_bare(urls[1], None))
     for _ in range(BURST):  # the answer to the request
         await stream.receive()
         await socket.recv()
 
     async def sealed() -> float:
-        for _ in range(bursts):
-            await stream.send(VOUCHER)
-            for _ in range(BURST):
+        for number in range(bursts + 1):
+            if number < bursts:
+                await stream.send(VOUCHER)
+            for _ in range(BURST if number else 0):
                 await stream.receive()
         return bursts * BURST
 
     async def bare() -> float:
-        for _ in range(bursts):
-            await socket.send(bytes(sessions.CELL_BYTES))
-            for _ in range(BURST):
+        for number in range(bursts + 1):
+            if number < bursts:
+                await socket.send(bytes(sessions.CELL_BYTES))
+            for _ in range(BURST if number else 0):
                 await socket.recv()
         return bursts * BURST
 
@@ -174,37 +188,50 @@ async def visits(
 
 
 def run(effort: Effort = FULL) -> list[Figure]:
-    """Both, in one event loop."""
+    """Cells with both ends here, and with the provider in another process; first tokens, both here."""
     certificate = tls.p256()
-    bursts, pairs = effort.of(BURSTS), effort.of(VISITS) * effort.pairs
-    with asyncio.Runner() as runner, dial_trusts(certificate):
+    pairs = effort.of(VISITS) * effort.pairs
+    with asyncio.Runner() as runner, dial_trusts(certificate), other_process() as far_urls:
         stack = contextlib.AsyncExitStack()
         try:
-            sealed, bare = runner.run(streams(stack, bursts))
-            cells = compare(
-                "answer cells through websockets, both ends",
-                "the same without our layer",
-                "cells/s",
-                lambda: runner.run(sealed()),
-                lambda: runner.run(bare()),
-                effort=effort,
-                clock=time.process_time,
-                goal=Goal("ours", 45_000),
-            )
-            first = [
-                figure(
-                    f"connect to first token over TLS, suite {suite}",
-                    "the same without our layer",
-                    "ms",
-                    runner.run(visits(stack, pairs, suite, certificate)),
-                    less=True,
-                    goal=Goal("difference", 1.0),
-                )
-                for suite in supported_suites()
+            near_urls = runner.run(both_servers(stack))
+            return [
+                _cells("both ends on one core", runner, stack, near_urls, effort),
+                _cells("the client's core", runner, stack, far_urls, effort),
+                *(
+                    figure(
+                        f"connect to first token over TLS, suite {suite}",
+                        PEER,
+                        "ms",
+                        runner.run(visits(stack, pairs, suite, certificate)),
+                        less=True,
+                        goal=Goal("difference", 1.0),
+                    )
+                    for suite in supported_suites()
+                ),
             ]
-            return [cells, *first]
         finally:
             runner.run(stack.aclose())
+
+
+def _cells(
+    where: str,
+    runner: asyncio.Runner,
+    stack: contextlib.AsyncExitStack,
+    urls: tuple[str, str],
+    effort: Effort,
+) -> Figure:
+    sealed, bare = runner.run(readers(stack, urls, effort.of(BURSTS)))
+    return compare(
+        f"answer cells through websockets, {where}",
+        PEER,
+        "cells/s",
+        lambda: runner.run(sealed()),
+        lambda: runner.run(bare()),
+        effort=effort,
+        clock=time.process_time,  # of this process
+        goal=Goal("ours", 45_000),
+    )
 
 
 @contextlib.contextmanager
@@ -212,3 +239,28 @@ def dial_trusts(certificate: tls.Certificate) -> Iterator[None]:
     """The SDK's own dialling, with this certificate in the place of the system's list."""
     with mock.patch.object(dial, "_tls", return_value=tls.client_context(certificate)):
         yield
+
+
+@contextlib.contextmanager
+def other_process() -> Iterator[tuple[str, str]]:
+    """Both servers in a process of their own; their URLs."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.loopback"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[1],
+    ) as process:
+        assert process.stdout is not None
+        sealed, bare = json.loads(process.stdout.readline())
+        yield sealed, bare
+
+
+async def serve_until_parent_leaves() -> None:
+    """Print the URLs and serve until standard input ends."""
+    async with contextlib.AsyncExitStack() as stack:
+        print(json.dumps(await both_servers(stack)), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve_until_parent_leaves())
