@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from cocoon_sdk.errors import CocoonError, ConfigError, DeadlineError
+from cocoon_sdk.protocol.errors import LocalProtocolError
+from cocoon_sdk.protocol.padding import PaddingPolicy
 from cocoon_sdk.transport.connection import Connection, Slot
 from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.failures import twin
@@ -19,9 +21,16 @@ class Pool:
 
     Requests that need a new one wait for the same handshake. A handshake goes on even if those who
     wait for it are cancelled: the next request will be glad of it.
+
+    Raises:
+        ConfigError: a padding that there is not.
     """
 
     def __init__(self, *, padding: str = "default", dial: Dial = open_connection) -> None:
+        try:
+            PaddingPolicy.parse(padding)
+        except LocalProtocolError as error:
+            raise ConfigError(str(error)) from error
         self._live: dict[Key, list[Connection]] = {}
         self._dials: dict[Key, asyncio.Task[None]] = {}
         self._padding = padding

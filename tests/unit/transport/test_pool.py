@@ -164,3 +164,10 @@ def test_keys_tell_peers_apart_not_registries() -> None:
         one.site, one.provider_id, None, None, RegistryRef(b"r" * 8, 2, secrets.token_bytes(32))
     )
     assert one.key == newer.key
+
+
+def test_a_padding_that_there_is_not() -> None:
+    for padding in ("default", "strict", "off"):
+        Pool(padding=padding)
+    with pytest.raises(ConfigError, match="padding is 'default', 'strict' or 'off', not 'on'"):
+        Pool(padding="on")
