@@ -21,7 +21,7 @@ from cocoon_sdk.registry.descriptor import (
     sign_descriptor,
 )
 from cocoon_sdk.registry.dsse import pae
-from cocoon_sdk.registry.model import PROVIDER_TYPE, Entry, ModelOffer, ModelPrice
+from cocoon_sdk.registry.model import PROVIDER_TYPE, Descriptor, Entry, ModelOffer, ModelPrice
 
 KEY = Ed25519Key(b"k" * 32)
 
@@ -155,6 +155,31 @@ def test_the_edges_of_what_is_usable(
 ) -> None:
     defaults: dict[str, object] = {"network": "devnet/test", "now": NOW}
     check_descriptor(descriptor_of(KEY, **changes), **(defaults | arguments))  # type: ignore[arg-type] # table
+
+
+def test_a_descriptor_at_the_limit_is_signed_and_read() -> None:
+    """And an entry file has room for it with escapes: its text is full of quotes."""
+    offer = descriptor_of(KEY).models[0]
+
+    def sized(quotes: int, letters: int) -> Descriptor:
+        features = ['"' * quotes, "x" * letters]
+        return descriptor_of(KEY, models=[msgspec.structs.replace(offer, features=features)])
+
+    room = 8192 - len(msgspec.json.encode(sized(0, 0)))
+    full = sized(room // 2, room % 2)
+    assert len(msgspec.json.encode(full)) == 8192
+    raw = encode_entry(sign_descriptor(KEY, full))
+    assert len(raw) > 8192 + 1000
+    assert read_descriptor(decode_entry(raw)) == full
+    with pytest.raises(ConfigError, match="8192"):
+        sign_descriptor(KEY, sized(room // 2, room % 2 + 1))
+
+
+@pytest.mark.parametrize("junk", ["!", "\n", "=", "A"])
+def test_a_signature_has_one_spelling(junk: str) -> None:
+    entry = sign_descriptor(KEY, descriptor_of(KEY))
+    with pytest.raises((RegistryFormatError, RegistrySignatureError)):
+        read_descriptor(Entry(d=entry.d, s=junk + entry.s))
 
 
 @pytest.mark.parametrize("signature", ["", "AA==", "not base64!", "é"])

@@ -121,6 +121,18 @@ def test_malformed_envelopes(change: dict[str, object]) -> None:
 
 def test_signatures_of_the_wrong_length_are_ignored() -> None:
     document = json.loads(sign_envelope(b"payload", TYPE, KEYS[:1]))
-    document["signatures"] += [{"sig": "AA=="}, {"sig": ""}]
+    document["signatures"] = [{"sig": "AA=="}, *document["signatures"], {"sig": ""}]
     envelope = decode_envelope(json.dumps(document).encode(), what="x", limit=10_000)
     assert len(signing_keys(envelope, PUBLIC)) == 1
+
+
+def test_the_number_of_signatures_is_limited() -> None:
+    document = json.loads(sign_envelope(b"payload", TYPE, KEYS[:1]))
+    for count, fits in ((64, True), (65, False)):
+        document["signatures"] = document["signatures"][:1] * count
+        raw = json.dumps(document).encode()
+        if fits:
+            assert len(decode_envelope(raw, what="x", limit=100_000).signatures) == count
+        else:
+            with pytest.raises(RegistryFormatError):
+                decode_envelope(raw, what="x", limit=100_000)

@@ -21,6 +21,7 @@ from cocoon_sdk.registry.endpoint import (
         ("wss://[2606:4700::1]:1/", "2606:4700::1", 1, True, False),
         ("ws://127.0.0.1:9", "127.0.0.1", 9, False, True),
         ("ws://localhost", "localhost", 80, False, True),
+        ("wss://x.example/" + "a" * 496, "x.example", 443, True, False),  # 512 characters
         ("ws://[::1]:9", "::1", 9, False, True),
     ],
 )
@@ -57,7 +58,7 @@ def test_allowed_forms(url: str, host: str, port: int, secure: bool, loopback: b
         "wss://provider.example/\x7f",
         "wss://prövider.example",
         "wss://[::1",
-        "wss://" + "a" * 600,
+        "wss://x.example/" + "a" * 497,
     ],
 )
 def test_refused_forms(url: str) -> None:
@@ -67,6 +68,7 @@ def test_refused_forms(url: str) -> None:
 
 def test_web_schemes_where_asked_for() -> None:
     assert parse_endpoint("https://x.example", schemes=("https", "http")).port == 443
+    assert parse_endpoint("http://localhost", schemes=("https", "http")).port == 80
     with pytest.raises(RegistryFormatError, match="TLS"):
         parse_endpoint("http://x.example", schemes=("https", "http"))
 
@@ -139,8 +141,11 @@ async def test_one_private_address_among_public_ones_refuses_the_endpoint() -> N
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "017700000001"])
 async def test_numbers_in_disguise_are_judged_by_where_they_lead(host: str) -> None:
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match="not a public address"):
         await resolve_endpoint(parse_endpoint(f"wss://{host}"))
+    assert await resolve_endpoint(parse_endpoint("ws://127.0.0.1:9"), allow_loopback=True) == (
+        "127.0.0.1",
+    )
 
 
 @pytest.mark.anyio

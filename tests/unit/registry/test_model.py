@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from registry_world import HASH, NOW, World, descriptor_of
+from registry_world import HASH, NOW, World, descriptor_of, make_keys
 
-from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.keys import Ed25519Key, format_public_key
 from cocoon_sdk.registry.model import Descriptor, RegistryPayload, RootPayload
 
 ALICE = Ed25519Key(b"a" * 32)
@@ -127,6 +127,13 @@ def test_registries_that_contradict_themselves(changes: dict[str, Any]) -> None:
         registry(**changes)
 
 
+def test_registries_at_the_limits() -> None:
+    changes = {"version": 2**53 - 1, "root_version": 2**32 - 1, "prev": HASH, "min_seq": {HASH: 0}}
+    made = msgspec.to_builtins(registry(**changes, issued=0))
+    assert {name: made[name] for name in changes} == changes
+    assert made["issued"] == 0
+
+
 def test_a_registry_may_hold_nobody() -> None:
     assert registry(entries=[]).entries == []
     assert registry(version=2, prev=HASH).prev == HASH
@@ -154,6 +161,17 @@ def test_a_key_listed_twice_would_count_twice() -> None:
     keys = WORLD.root_fields(1)["root"]["keys"]
     with pytest.raises(msgspec.ValidationError, match="twice"):
         root(root={"threshold": 2, "keys": [keys[0], keys[0]]})
+
+
+def test_a_role_has_up_to_32_keys() -> None:
+    keys = [format_public_key(key.public_key) for key in make_keys("many", 33)]
+    assert len(root(root={"threshold": 32, "keys": keys[:32]}).root.keys) == 32
+    with pytest.raises(msgspec.ValidationError):
+        root(root={"threshold": 1, "keys": keys})
+
+
+def test_roots_at_the_limits() -> None:
+    assert root(version=2**32 - 1, mirrors=["https://x"] * 16).version == 2**32 - 1
 
 
 def test_roles_give_their_keys_as_bytes() -> None:
