@@ -278,23 +278,26 @@ class Attempt:
         self, answer: Answer, stream: Stream, failure: CocoonError | None = None
     ) -> None:
         """Stop paying, and take the receipt for what was delivered if it comes soon."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CANCEL_TIMEOUT):
-                try:
-                    self._cancelled = True
-                    await stream.send(Cancel(), end=True)
-                    # A provider that failed a check has nothing more to say that could be believed.
-                    while not isinstance(failure, VerificationError):
-                        received = await stream.receive()
-                        last = self._last(answer, stream, received)
-                        if last is not None:
-                            await last
-                            return
-                        await self._take(answer, stream, received)
-                except VerificationError:
-                    raise
-                except CocoonError as error:
-                    logger.debug("request %s was abandoned: %s", self._name, error.code)
+        # Only the provider is waited for with a limit: a receipt that came is entered however slow the
+        # disk is.
+        patience = asyncio.get_running_loop().time() + CANCEL_TIMEOUT
+        try:
+            self._cancelled = True
+            async with asyncio.timeout_at(patience):
+                await stream.send(Cancel(), end=True)
+            # A provider that failed a check has nothing more to say that could be believed.
+            while not isinstance(failure, VerificationError):
+                async with asyncio.timeout_at(patience):
+                    received = await stream.receive()
+                last = self._last(answer, stream, received)
+                if last is not None:
+                    await last
+                    return
+                await self._take(answer, stream, received)
+        except VerificationError:
+            raise
+        except (CocoonError, TimeoutError) as error:
+            logger.debug("request %s was abandoned: %s", self._name, type(error).__name__)
         logger.info("request %s has no receipt yet; the next session asks for it", self._name)
 
     async def _say_end(self, stream: Stream) -> None:
