@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from wire_pair import Pair, make_server
 
-from cocoon_sdk.protocol.constants import IDLE_TIMEOUT, MAX_AGE
-from cocoon_sdk.protocol.errors import RemoteProtocolError
+from cocoon_sdk.protocol.constants import IDLE_TIMEOUT, MAX_AGE, SOFT_RECORDS
+from cocoon_sdk.protocol.errors import LocalProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.messages import Cancel, Cover
 
 
@@ -54,3 +54,14 @@ def test_a_slow_handshake_is_told_from_an_idle_session() -> None:
         server.on_timer()
     with pytest.raises(RemoteProtocolError, match="idle"):
         pair.server.on_timer()
+
+
+@pytest.mark.parametrize("counter", ["_writer", "_reader"])
+def test_many_records_age_a_session_as_time_does(counter: str) -> None:
+    pair = Pair()
+    getattr(pair.client, counter).count = SOFT_RECORDS - 1
+    assert not pair.client.aged
+    getattr(pair.client, counter).count += 1
+    assert pair.client.aged
+    with pytest.raises(LocalProtocolError, match="no new streams"):
+        pair.client.open_stream()
