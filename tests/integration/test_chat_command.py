@@ -49,9 +49,11 @@ class Terminal:
             self._seen += more
         self._seen = self._seen.partition(text.encode())[2]
 
+    def _ready(self, seconds: float) -> bool:
+        return bool(select.select([self._file], [], [], seconds)[0])
+
     def _read(self) -> bytes:
-        ready, _, _ = select.select([self._file], [], [], PATIENCE)
-        assert ready, f"nothing more came for {PATIENCE} s after {self._seen!r}"
+        assert self._ready(PATIENCE), f"nothing more came for {PATIENCE} s after {self._seen!r}"
         return os.read(self._file, 4096)
 
     def press(self, keys: bytes) -> None:
@@ -65,7 +67,7 @@ class Terminal:
         """
         with suppress(OSError):
             while True:
-                while again and not select.select([self._file], [], [], 1)[0]:
+                while again and not await asyncio.to_thread(self._ready, 1.0):
                     self.press(again)
                 more = await asyncio.to_thread(self._read)
                 if not more:
