@@ -21,6 +21,7 @@ CONFIG_NAME = "config.toml"
 IDENTITY_NAME = "identity.key"
 WALLET_NAME = "wallet.key"
 ENTRY_NAME = "entry.json"
+BUNDLE_NAME = "attestation.bin"
 LEDGER_NAME = "ledger.sqlite"
 
 Amount = str | int

@@ -167,6 +167,48 @@ def register(
 
 
 @app.command()
+def attest(
+    image_id: Annotated[
+        str, typer.Option("--image-id", help="Id of the image that runs here, 64 hex digits.")
+    ],
+    home: HomeOption = None,
+    config: ConfigOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to write it [attestation.bin].")
+    ] = None,
+    collateral: Annotated[
+        Path | None,
+        typer.Option("--collateral", help="Intel's answers as JSON; else they are fetched."),
+    ] = None,
+    gpu_evidence: Annotated[
+        str | None, typer.Option("--gpu-evidence", help="Digest of GPU evidence, 64 hex digits.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Quote this TDX machine and write the bundle to serve."""
+    from cocoon_provider.operations.attest import attest as run
+
+    place = Home.at(home, config)
+    made = run_async(
+        run(
+            place,
+            image_id=image_id,
+            output=output or place.bundle_path,
+            collateral=collateral,
+            gpu_evidence=gpu_evidence,
+        )
+    )
+    if as_json:
+        facts = {"bundle": str(made.path), "att": made.digest.hex(), "expires": made.expires}
+        print_json(facts)
+        return
+    sys.stdout.write(f"{made.path}\n")
+    stderr_console().print(
+        "Next: name it as attestation.bundle in config.toml, run: cocoon-provider serve", markup=False
+    )
+
+
+@app.command()
 def earnings(
     home: HomeOption = None, config: ConfigOption = None, as_json: JsonOption = False
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cocoon_provider.backends.base import Backend
 from cocoon_provider.config import (
+    BUNDLE_NAME,
     CONFIG_NAME,
     ENTRY_NAME,
     IDENTITY_NAME,
@@ -54,6 +55,11 @@ class Home:
     def entry_path(self) -> Path:
         """The signed entry for `cocoon registry add`."""
         return self.folder / ENTRY_NAME
+
+    @property
+    def bundle_path(self) -> Path:
+        """Where `attest` writes."""
+        return self.folder / BUNDLE_NAME
 
     def database_url(self, config: Config) -> str:
         """The books: as configured, or a file in the folder."""

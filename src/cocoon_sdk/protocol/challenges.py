@@ -1,4 +1,7 @@
-"""ATTEST_CHALLENGE and ATTEST in pairs: a fresh quote is dear to make, and says nothing new the second time."""
+"""ATTEST_CHALLENGE and ATTEST in pairs: a fresh quote is dear to make, and says nothing new the second time.
+
+An ERROR on stream 0 while a challenge is open says that there is none, and ends it as well.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ class ChallengeLedger:
         self._ours = self._theirs = False
 
     def sending(self, kind: FrameType) -> None:
-        """Note a frame of ours; others than these two are let through.
+        """Note a frame of ours on stream 0; others than these are let through.
 
         Raises:
             LocalProtocolError: a challenge before the last one was answered, or an answer to none.
@@ -29,9 +32,11 @@ class ChallengeLedger:
             if not self._theirs:
                 raise LocalProtocolError("an ATTEST that answers no ATTEST_CHALLENGE")
             self._theirs = False
+        elif kind is FrameType.ERROR:
+            self._theirs = False
 
     def received(self, kind: FrameType) -> None:
-        """Note a frame of the peer; others than these two are let through.
+        """Note a frame of the peer on stream 0; others than these are let through.
 
         Raises:
             RemoteProtocolError: as for `sending`; challenges in a row are a flood (4429).
@@ -43,4 +48,6 @@ class ChallengeLedger:
         elif kind is FrameType.ATTEST:
             if not self._ours:
                 raise RemoteProtocolError("an ATTEST that answers no ATTEST_CHALLENGE")
+            self._ours = False
+        elif kind is FrameType.ERROR:
             self._ours = False

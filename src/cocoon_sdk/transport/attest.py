@@ -21,7 +21,12 @@ from cocoon_sdk.attestation.bundle import (
 )
 from cocoon_sdk.attestation.policy import AttestationPolicy
 from cocoon_sdk.attestation.verifier import AttestationVerifier, demand
-from cocoon_sdk.errors import AttestationError, ConnectError, DeadlineError
+from cocoon_sdk.errors import (
+    AttestationError,
+    ConnectError,
+    DeadlineError,
+    ProviderOverloadedError,
+)
 from cocoon_sdk.protocol.messages import Attest
 from cocoon_sdk.routing.policy import Candidate
 from cocoon_sdk.transport.connection import Connection
@@ -105,7 +110,7 @@ class Attestations:
 
         Raises:
             AttestationError: the provider makes none, or a step failed.
-            DeadlineError: none came within `limit` seconds.
+            DeadlineError, ProviderOverloadedError: none came within `limit` seconds, or can be had now.
             StreamTruncatedError, DecryptionError: the session is over.
             ConfigError: nothing that checks quotes is installed.
         """
@@ -167,7 +172,10 @@ class Attestations:
         except TimeoutError as error:
             raise _late("no quote for this session", limit) from error
         if not isinstance(answer, Attest):
-            raise _missing("fresh quote", f"no quote for this session: {error_from_frame(answer)}")
+            refusal = error_from_frame(answer)
+            if isinstance(refusal, ProviderOverloadedError):
+                raise refusal
+            raise _missing("fresh quote", f"no quote for this session: {refusal}")
         for name, size, most in (
             ("quote", len(answer.quote), MAX_QUOTE),
             ("collateral", len(answer.collateral), MAX_COLLATERAL),

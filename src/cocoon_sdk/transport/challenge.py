@@ -36,13 +36,13 @@ class SessionQuotes:
         Raises:
             StreamTruncatedError, DecryptionError: the connection is over.
         """
-        waiting: asyncio.Future[Attest | Error] = asyncio.get_running_loop().create_future()
-        self._waiting = waiting
-        try:
+        if self._waiting is None:
+            self._waiting = asyncio.get_running_loop().create_future()
             await sender.send(0, AttestChallenge())
-            return await waiting
-        finally:
-            self._waiting = None
+        # Whoever gave up left its question open; the next one waits for the same answer.
+        answer = await asyncio.shield(self._waiting)
+        self._waiting = None
+        return answer
 
     def deliver(self, message: Attest | Error) -> None:
         """A frame of stream 0. One that nobody waits for is dropped."""
@@ -53,3 +53,4 @@ class SessionQuotes:
         """The connection is over."""
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(twin(error))
+            self._waiting.exception()  # marks it as seen, should nobody be waiting

@@ -77,3 +77,18 @@ def test_errors_of_the_connection_are_no_part_of_it() -> None:
         pair.server.send(0, Error("internal", "x"))
     pair.exchange()
     assert len(pair.client_events) == len(pair.server_events) == 3
+
+
+def test_an_error_is_an_answer_as_well() -> None:
+    pair = Pair()
+    for _ in range(2):
+        pair.client.send(0, AttestChallenge())
+        pair.exchange()
+        pair.server.send(0, Error("not_found", "no quotes here"))
+        pair.exchange()
+    with pytest.raises(LocalProtocolError, match="answers no ATTEST_CHALLENGE"):
+        pair.server.send(0, ANSWER)
+    with pytest.raises(RemoteProtocolError, match="answers no ATTEST_CHALLENGE"):
+        pair.client.receive(
+            forge(pair.server, FrameType.ATTEST, stream=0, body=encode_body(ANSWER))
+        )

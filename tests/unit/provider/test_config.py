@@ -60,6 +60,8 @@ def test_the_network_may_name_a_registry(text: object, network: int) -> None:
         ({"backend": "magic"}, "backend"),
         ({"endpoint": "https://example.org"}, "endpoint"),
         ({"engine": {"device": "tpu"}}, "engine.device"),
+        ({"attestation": {"fresh": "tsm"}}, "attestation.fresh"),
+        ({"attestation": {"bundle": "x", "fresh": "magic"}}, "attestation.fresh"),
         ({"settlement": {"interval": float("inf")}}, "settlement.interval"),
         ({"settlement": {"interval": float("nan")}}, "settlement.interval"),
     ],

@@ -55,6 +55,16 @@ def test_models_are_listed_with_what_a_buyer_compares() -> None:
     )
 
 
+def test_an_attestation_bundle_is_there_only_where_one_is_configured() -> None:
+    assert page("/attestation") == (404, {"error": "not found"})
+    pages = PublicPages(lambda: ECHO.models, {"echo": PRICE}, lambda: False, attestation=b"bundle")
+    response = pages.answer(Request("/attestation", Headers()))
+    assert response is not None
+    assert (response.status_code, response.body) == (200, b"bundle")
+    assert response.headers["Content-Length"] == "6"
+    assert response.headers["Content-Type"] == "application/octet-stream"
+
+
 def test_a_token_bundle_is_found_by_its_hash_and_kept_for_ever() -> None:
     info = ECHO.models["echo"]
     response = get(f"/tokens/{info.tokens_hash.hex()}")

@@ -33,6 +33,7 @@ from cocoon_sdk.errors import (
     ConnectError,
     DeadlineError,
     NoProviderError,
+    ProviderOverloadedError,
     StreamTruncatedError,
 )
 from cocoon_sdk.protocol import messages
@@ -345,15 +346,34 @@ async def test_what_is_no_fresh_quote(tmp_path: Path, respond: Respond, says: st
         assert error.steps[-1].name.startswith("fresh")
 
 
-async def test_a_provider_that_says_nothing_is_given_up(tmp_path: Path) -> None:
+async def test_a_provider_that_says_nothing_is_given_up_and_may_answer_later(
+    tmp_path: Path,
+) -> None:
     async with StubProvider().listening() as stub:
         quoting(stub, lambda *_: None)
         customer = make_customer(tmp_path, (stub, attested(stub)))
         settings = demanding(attestation=policy(fresh=True), timeouts=Timeouts(connect=0.3))
         async with customer.client(**settings) as client:
-            with pytest.raises(DeadlineError, match="no quote for this session"):
+            for _ in range(2):
+                with pytest.raises(DeadlineError, match="no quote for this session"):
+                    await answer(client)
+            assert not stub.talks
+            [line] = stub.lines
+            await line.send(0, honest_quote(stub, line))
+            assert (await answer(client)).attestation.fresh
+        assert [type(one) for one in stub.questions].count(messages.AttestChallenge) == 1
+
+
+async def test_a_provider_that_is_busy_is_asked_again(tmp_path: Path) -> None:
+    answers = [lambda *_: messages.Error("overloaded", "a crowd"), honest_quote]
+    async with StubProvider().listening() as stub:
+        quoting(stub, lambda *at: answers.pop(0)(*at))
+        customer = make_customer(tmp_path, (stub, attested(stub)))
+        async with customer.client(**demanding(attestation=policy(fresh=True))) as client:
+            with pytest.raises(ProviderOverloadedError, match="a crowd"):
                 await answer(client)
-        assert not stub.talks
+            assert (await answer(client)).attestation.fresh
+        assert stub.handshakes == 1
 
 
 async def test_a_session_that_ends_while_it_is_asked(tmp_path: Path) -> None:
