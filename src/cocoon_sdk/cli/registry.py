@@ -14,7 +14,9 @@ from cocoon_sdk.cli.registry_options import (
     FolderArgument,
     JsonOption,
     ProviderArgument,
+    read_entry,
 )
+from cocoon_sdk.cli.registry_review import review
 from cocoon_sdk.cli.registry_signing import accept, cosign, publish, rotate_root, sign
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key, format_public_key, parse_public_key, save_key
@@ -22,7 +24,6 @@ from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.build import DAY
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.report import describe_snapshot, show_folder
-from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
 from cocoon_sdk.registry.fetch import RegistryClient, unix_time
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.registry.sources import ROOT_FILE
@@ -129,7 +130,7 @@ def add(
 ) -> None:
     """Check a provider's entry and take it in; `sign` puts it into the registry."""
     added = [
-        operations.add(OperatorFolder(folder), _read_entry(path), now=unix_time())
+        operations.add(OperatorFolder(folder), read_entry(path), now=unix_time())
         for path in entries
     ]
     if as_json:
@@ -174,7 +175,7 @@ def revoke(
     _say("revoked" if below is None else "raised", found, as_json=as_json)
 
 
-for command in (sign, cosign, accept, publish):
+for command in (review, sign, cosign, accept, publish):
     app.command()(command)
 app.command("rotate-root")(rotate_root)
 
@@ -219,14 +220,6 @@ def verify(
             for item in report["providers"]
         ],
     )
-
-
-def _read_entry(path: Path) -> bytes:
-    try:
-        with path.expanduser().open("rb") as file:
-            return file.read(MAX_ENTRY_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _say(verb: str, provider: str, *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 from cocoon_sdk.cli.output import print_table
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.operator.inspection import Inspection
+from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
 
 MAX_SHOWN = 200  # lines; --json has them all
 
@@ -64,3 +65,16 @@ def confirm(title: str, draft: Inspection, *, yes: bool) -> None:
 def ask_secret(name: str) -> str:
     """A PIN or passphrase, typed without being shown."""
     return getpass(f"{name}: ")
+
+
+def read_entry(path: Path) -> bytes:
+    """The content of an entry file, at most one byte above the limit.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        with path.expanduser().open("rb") as file:
+            return file.read(MAX_ENTRY_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None

@@ -61,6 +61,11 @@ class OperatorFolder(PublicFolder):
         files = sorted(self.entries.glob("*.json"))
         return {path.stem: decode_entry(path.read_bytes()) for path in files}
 
+    def read_entry(self, provider: str) -> Entry | None:
+        """One provider's entry, None where it is not listed."""
+        raw = read_file(self.entries / f"{provider}.json")
+        return None if raw is None else decode_entry(raw)
+
     def write_entry(self, provider: str, entry: Entry) -> None:
         """Store a provider's entry over an older one."""
         write_file(self.entries / f"{provider}.json", encode_entry(entry))

@@ -114,7 +114,7 @@ def add(folder: OperatorFolder, raw: bytes, *, now: int) -> Descriptor:
         check(descriptor, root, policy, now)
         for url in descriptor.endpoints:
             parse_endpoint(url)
-        held = folder.read_entries().get(descriptor.id)
+        held = folder.read_entry(descriptor.id)
         if held is not None and held.d != entry.d:
             seq = read_descriptor(held).seq
             if descriptor.seq <= seq:
