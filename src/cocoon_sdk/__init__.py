@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cocoon_sdk.attestation.policy import TrustedImage as TrustedImage
     from cocoon_sdk.client import AsyncCocoon as AsyncCocoon
     from cocoon_sdk.payments.budget import Budget as Budget
+    from cocoon_sdk.registry.several import RegistrySource as RegistrySource
     from cocoon_sdk.routing.policy import Routing as Routing
     from cocoon_sdk.transport.core import Timeouts as Timeouts
 
@@ -22,6 +23,7 @@ _HOMES = {
     "AsyncCocoon": "cocoon_sdk.client",
     "AttestationPolicy": "cocoon_sdk.attestation.policy",
     "Budget": "cocoon_sdk.payments.budget",
+    "RegistrySource": "cocoon_sdk.registry.several",
     "Routing": "cocoon_sdk.routing.policy",
     "Timeouts": "cocoon_sdk.transport.core",
     "TrustedImage": "cocoon_sdk.attestation.policy",
@@ -31,6 +33,7 @@ __all__ = [
     "AsyncCocoon",
     "AttestationPolicy",
     "Budget",
+    "RegistrySource",
     "Routing",
     "Timeouts",
     "TrustedImage",

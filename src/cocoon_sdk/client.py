@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +16,13 @@ from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Ed25519Key, load_key
 from cocoon_sdk.payments.budget import Budget, BudgetLedger
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
-from cocoon_sdk.registry.fetch import RegistryClient
+from cocoon_sdk.registry.several import (
+    RegistrySpec,
+    chain_from_environment,
+    open_registries,
+    registry_sources,
+)
+from cocoon_sdk.registry.trust import TrustSource
 from cocoon_sdk.resources.chat import AsyncChat
 from cocoon_sdk.resources.models import AsyncModels
 from cocoon_sdk.routing.policy import Assurance, Routing
@@ -51,10 +57,14 @@ class AsyncCocoon:
     """Buys inference from the providers of a signed registry.
 
     Args:
-        registry: URL, path or bytes of the registry file. Environment: COCOON_REGISTRY.
+        registry: URL, path or bytes of the registry file; or a list of `RegistrySource`, to choose
+            among the providers of several. Environment: COCOON_REGISTRY, several separated by
+            semicolons.
         trust: Root keys (`ed25519:<hex>`), or a pinned root.json (path or bytes). Environment:
-            COCOON_TRUST, comma-separated.
+            COCOON_TRUST, comma-separated; with semicolons between the keys of several registries.
         trust_threshold: How many of `trust` must have signed the root; default: a strict majority.
+        anchor: `"off"`, or compare the registry with the account on chain that its root names:
+            `"warn"`, `"require"`. Environment: COCOON_ANCHOR.
         assurance: `"operator"` accepts that a GPU owner can read prompts; `"attested"` demands
             attestation. There is no default. Environment: COCOON_ASSURANCE.
         attestation: With `"attested"`: what is accepted, an `AttestationPolicy` or the path of its JSON
@@ -80,9 +90,10 @@ class AsyncCocoon:
     def __init__(
         self,
         *,
-        registry: str | Path | bytes | None = None,
-        trust: Sequence[str] | str | Path | bytes | None = None,
+        registry: RegistrySpec | None = None,
+        trust: TrustSource | None = None,
         trust_threshold: int | None = None,
+        anchor: str | None = None,
         assurance: str | None = None,
         attestation: AttestationPolicy | str | Path | None = None,
         attestation_verifier: AttestationVerifier | None = None,
@@ -95,18 +106,16 @@ class AsyncCocoon:
         allow_private: bool = False,
         padding: str = "default",
     ) -> None:
-        source = registry if registry is not None else os.environ.get("COCOON_REGISTRY")
-        if not source:
-            raise ConfigError("no registry: pass registry= or set COCOON_REGISTRY")
+        sources = registry_sources(registry, trust, trust_threshold=trust_threshold, anchor=anchor)
         level = _assurance(assurance)
         state_url = state or os.environ.get("COCOON_STATE") or default_url("client")
         self._settings = RequestSettings(
             core=Core(
-                registry=RegistryClient(
-                    source,
-                    trust=_trust(trust),
-                    trust_threshold=trust_threshold,
+                registry=open_registries(
+                    sources,
                     cache_dir=cache_dir() / "registry",
+                    allow_private=allow_private,
+                    open_chain=chain_from_environment,
                 ),
                 database=lambda: Database(state_url, migrations=CLIENT_MIGRATIONS),
                 master=_master_key(voucher_key),
@@ -177,18 +186,6 @@ class AsyncCocoon:
                 stacklevel=2,
                 source=self,
             )
-
-
-def _trust(given: Sequence[str] | str | Path | bytes | None) -> Any:
-    if given is not None:
-        return given
-    keys = [key.strip() for key in os.environ.get("COCOON_TRUST", "").split(",") if key.strip()]
-    if not keys:
-        raise ConfigError(
-            "no root of trust: pass trust= (root keys of the registry, or a pinned root.json) "
-            "or set COCOON_TRUST"
-        )
-    return keys[0] if len(keys) == 1 and not keys[0].startswith("ed25519:") else keys
 
 
 def _assurance(given: str | None) -> Assurance:

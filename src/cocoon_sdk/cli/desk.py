@@ -14,9 +14,9 @@ from cocoon_sdk.keys import load_or_create_key
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.channels import list_channels
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS
-from cocoon_sdk.registry.fetch import RegistryClient
 from cocoon_sdk.registry.model import Descriptor
-from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.registry.several import chain_from_environment, open_registries, registry_sources
+from cocoon_sdk.registry.union import AnySnapshot
 from cocoon_sdk.settings import cache_dir, state_dir
 from cocoon_sdk.store.database import Database, default_url
 from cocoon_sdk.ton.address import Address
@@ -32,7 +32,7 @@ class Desk:
     chain: ToncenterClient
     wallet: Wallet
     database: Database
-    snapshot: Snapshot | None
+    snapshot: AnySnapshot | None
 
     async def channels(self) -> list[ChannelState]:
         """The ledger's channels on this network."""
@@ -86,12 +86,15 @@ async def open_desk(
     network: int | None,
     registry: str | None,
     trust: list[str] | None,
+    provider: str | None = None,
 ) -> AsyncIterator[Desk]:
     """Open what a command needs; options come before the environment.
 
+    `provider` is the id, or its first digits, that the command will look for.
+
     The network is `--network`, else COCOON_NETWORK, else the registry's, else mainnet.
     """
-    snapshot = await _snapshot(registry, trust)
+    snapshot = await _snapshot(registry, trust, provider)
     number = network if network is not None else _network_from_environment()
     if number is None:
         number = snapshot.network if snapshot is not None else MAINNET
@@ -128,19 +131,18 @@ def _network_from_environment() -> int | None:
         ) from error
 
 
-async def _snapshot(registry: str | None, trust: list[str] | None) -> Snapshot | None:
-    source = registry or os.environ.get("COCOON_REGISTRY")
-    if not source:
+async def _snapshot(
+    registry: str | None, trust: list[str] | None, provider: str | None
+) -> AnySnapshot | None:
+    if not (registry or os.environ.get("COCOON_REGISTRY")):
         return None
-    keys = trust or [key for key in os.environ.get("COCOON_TRUST", "").split(",") if key]
-    if not keys:
-        raise ConfigError("no root of trust: pass --trust or set COCOON_TRUST")
-    pinned = len(keys) == 1 and not keys[0].startswith("ed25519:")
-    client = RegistryClient(
-        source, trust=Path(keys[0]) if pinned else keys, cache_dir=cache_dir() / "registry"
+    client = open_registries(
+        registry_sources(registry, trust or None),
+        cache_dir=cache_dir() / "registry",
+        open_chain=chain_from_environment,
     )
     try:
-        return await client.snapshot()
+        return await client.snapshot(providers=[provider.lower()] if provider else [])
     finally:
         await client.aclose()
 

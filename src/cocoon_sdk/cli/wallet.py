@@ -110,7 +110,9 @@ def open_command(
     nano = parse_amount(deposit)
 
     async def main() -> None:
-        async with open_desk(chain=chain, network=network, registry=registry, trust=trust) as desk:
+        async with open_desk(
+            chain=chain, network=network, registry=registry, trust=trust, provider=provider
+        ) as desk:
             descriptor = desk.provider(provider)
             if descriptor.code_hash != CODE_HASH.hex():
                 raise ConfigError(

@@ -19,7 +19,7 @@ from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.payments.channels import list_channels, load_channels
 from cocoon_sdk.payments.receipt import Receipt
-from cocoon_sdk.registry.fetch import RegistryClient
+from cocoon_sdk.registry.union import Registry
 from cocoon_sdk.store.database import Database
 from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.bundle import Bundles
@@ -57,7 +57,7 @@ class Core:
     def __init__(
         self,
         *,
-        registry: RegistryClient,
+        registry: Registry,
         database: Callable[[], Database],
         master: Callable[[], Ed25519Key | None],
         budget: Callable[[Database], BudgetLedger],

@@ -26,7 +26,7 @@ from cocoon_sdk.protocol.messages import Delta, Request
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
 from cocoon_sdk.registry.listed import Origin
-from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.registry.union import AnySnapshot
 from cocoon_sdk.routing.policy import Candidate, Ranking
 from cocoon_sdk.transport.attempt import Attempt
 from cocoon_sdk.transport.connection import Slot
@@ -222,7 +222,7 @@ class RequestRun:
             )
         return min(limit, left)
 
-    def _rank(self, snapshot: Snapshot, channels: Mapping[str, PaymentChannel]) -> Ranking:
+    def _rank(self, snapshot: AnySnapshot, channels: Mapping[str, PaymentChannel]) -> Ranking:
         return rank_providers(
             self._question,
             snapshot,

@@ -26,7 +26,7 @@ from cocoon_sdk.payments.amounts import format_coins
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.model import Descriptor
-from cocoon_sdk.registry.snapshot import Snapshot
+from cocoon_sdk.registry.union import AnySnapshot
 from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
 from cocoon_sdk.transport.core import Timeouts
 from cocoon_sdk.types.attestation import AttestationResult
@@ -87,7 +87,7 @@ class Trial:
 
 def rank_providers(
     question: Question,
-    snapshot: Snapshot,
+    snapshot: AnySnapshot,
     *,
     funds: Mapping[str, int],
     unopened: Mapping[str, ChannelState],
@@ -124,7 +124,7 @@ def rank_providers(
     return replace(ranking, rejections={**invalid, **ranking.rejections})
 
 
-def origin_of(snapshot: Snapshot, candidate: Candidate) -> Origin:
+def origin_of(snapshot: AnySnapshot, candidate: Candidate) -> Origin:
     """The registry through which a candidate of the ranking was chosen."""
     listed = snapshot.get(candidate.provider)
     assert listed is not None  # noqa: S101 - the ranking was made from this snapshot
@@ -147,13 +147,13 @@ def _why_unopened(state: ChannelState) -> str:
     )
 
 
-def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonError:
+def nobody(question: Question, snapshot: AnySnapshot, ranking: Ranking) -> CocoonError:
     """Why there is no candidate."""
     if not ranking.rejections:
         known = sorted(snapshot.models)
         return ModelNotFoundError(
             f"no provider in the registry lists the model {question.model!r}; "
-            f"it lists: {', '.join(known) or 'no models'}"
+            f"it lists: {', '.join(known) or 'no models'}{_missing(snapshot)}"
         )
     reasons = "; ".join(f"{name[:12]}… {why}" for name, why in sorted(ranking.rejections.items()))
     if ranking.shortfall is not None:
@@ -163,8 +163,15 @@ def nobody(question: Question, snapshot: Snapshot, ranking: Ranking) -> CocoonEr
             needed=ranking.shortfall,
         )
     return NoProviderError(
-        f"no provider can take this request: {reasons}", rejections=ranking.rejections
+        f"no provider can take this request: {reasons}{_missing(snapshot)}",
+        rejections=ranking.rejections,
     )
+
+
+def _missing(snapshot: AnySnapshot) -> str:
+    """What the registry could not show."""
+    told = "; ".join(str(error) for error in snapshot.errors[:3])
+    return f" (not all of the registry could be read: {told})" if told else ""
 
 
 def may_switch(error: CocoonError) -> bool:
