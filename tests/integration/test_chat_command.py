@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 PATIENCE = 40  # seconds without a byte from the child
+SILENCE = 10.0  # far longer than the child takes to end: a key pressed then would kill it
 
 
 class Terminal:
@@ -62,12 +63,12 @@ class Terminal:
     async def leave(self, again: bytes = b"") -> int:
         """The exit status, once everything that it still shows was read.
 
-        `again` is pressed each second: `input` misses a Ctrl-C that comes after its prompt and before it
+        `again` is pressed after a silence: `input` misses a Ctrl-C that comes after its prompt and before it
         waits for keys, because CPython then looks at signals only once its select is interrupted.
         """
         with suppress(OSError):
             while True:
-                while again and not await asyncio.to_thread(self._ready, 1.0):
+                while again and not await asyncio.to_thread(self._ready, SILENCE):
                     self.press(again)
                 more = await asyncio.to_thread(self._read)
                 if not more:
