@@ -17,6 +17,7 @@ from cocoon_sdk.keys import SIGNATURE_BYTES, Signer, verify_signature
 from cocoon_sdk.registry.strict import decode_strict
 
 MAX_SIGNATURES = 64  # times the keys of a role, this bounds the work an unsigned file can cause
+_MAX_VALUES = 16 * MAX_SIGNATURES  # of the JSON: other tools add fields to a signature
 
 
 class EnvelopeSignature(Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ def decode_envelope(raw: bytes, *, what: str, limit: int) -> Envelope:
     Raises:
         RegistryFormatError: it does not parse, or carries more than MAX_SIGNATURES signatures.
     """
-    return decode_strict(raw, Envelope, what=what, limit=limit)
+    return decode_strict(raw, Envelope, what=what, limit=limit, values=_MAX_VALUES)
 
 
 def sign_envelope(payload: bytes, payload_type: str, signers: Iterable[Signer]) -> bytes:

@@ -126,6 +126,18 @@ def test_signatures_of_the_wrong_length_are_ignored() -> None:
     assert len(signing_keys(envelope, PUBLIC)) == 1
 
 
+@pytest.mark.parametrize("filler", [b"{}", b"[]", b"1", b'"a"', b'{"a":1}'])
+def test_nothing_large_is_built_before_the_signatures_are_checked(filler: bytes) -> None:
+    raw = sign_envelope(b"payload", TYPE, KEYS)
+    for count, fits in ((100, True), (2_000, False)):
+        padded = raw[:-1] + b',"more":[' + b",".join([filler] * count) + b"]}"
+        if fits:
+            assert decode_envelope(padded, what="x", limit=100_000).payload == b"payload"
+        else:
+            with pytest.raises(RegistryFormatError, match="JSON values"):
+                decode_envelope(padded, what="x", limit=100_000)
+
+
 def test_the_number_of_signatures_is_limited() -> None:
     document = json.loads(sign_envelope(b"payload", TYPE, KEYS[:1]))
     for count, fits in ((64, True), (65, False)):
