@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,13 @@ def image(**changes: Any) -> TrustedImage:
 def policy(**changes: Any) -> AttestationPolicy:
     """Trusts the fake machine's image."""
     return AttestationPolicy(**({"images": [image()]} | changes))
+
+
+def policy_file(folder: Path) -> Path:
+    """The same policy as a file."""
+    path = folder / "attestation-policy.json"
+    path.write_text(json.dumps({"images": [asdict(image())]}))
+    return path
 
 
 def claims(**changes: Any) -> Claims:

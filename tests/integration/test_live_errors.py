@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from attestation_world import policy, policy_file
 
 from cocoon_sdk import errors
 from cocoon_sdk.types.events import SessionReady
@@ -73,6 +74,15 @@ CASES = {
     "attestation demanded": Case(
         errors.NoProviderError,
         "attestation",
+        client=lambda live: {"assurance": "attested", "attestation": policy()},
+        env=lambda live: {
+            "COCOON_ASSURANCE": "attested",
+            "COCOON_ATTESTATION": str(policy_file(live.folder)),
+        },
+    ),
+    "attestation without a policy": Case(
+        errors.ConfigError,
+        "COCOON_ATTESTATION",
         client=lambda live: {"assurance": "attested"},
         env=lambda live: {"COCOON_ASSURANCE": "attested"},
     ),

@@ -11,10 +11,10 @@ from typing import Annotated
 import typer
 
 from cocoon_sdk.cli.background import BackgroundLoop
-from cocoon_sdk.cli.output import escape_controls, tell
+from cocoon_sdk.cli.output import escape_controls, tell, tell_steps
 from cocoon_sdk.cli.talk import Talk
 from cocoon_sdk.client import AsyncCocoon
-from cocoon_sdk.errors import CocoonError, ConfigError
+from cocoon_sdk.errors import AttestationError, CocoonError, ConfigError
 from cocoon_sdk.resources.params import DEFAULT_MAX_TOKENS, Message
 
 app = typer.Typer(
@@ -44,6 +44,9 @@ def chat(
     assurance: Annotated[
         str | None, typer.Option(help="operator or attested. [COCOON_ASSURANCE]")
     ] = None,
+    attestation: Annotated[
+        Path | None, typer.Option(help="Policy file for attested. [COCOON_ATTESTATION]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")] = False,
 ) -> None:
     """Ask a provider of the registry. Ctrl-C stops the answer, and paying for it."""
@@ -52,7 +55,9 @@ def chat(
     _check_settings(registry, trust, assurance)
 
     with BackgroundLoop() as loop:
-        client = AsyncCocoon(registry=registry, trust=_trust(trust), assurance=assurance)
+        client = AsyncCocoon(
+            registry=registry, trust=_trust(trust), assurance=assurance, attestation=attestation
+        )
         try:
             chosen = model or loop.run(_only_model(client))
             talk = Talk(client, chosen, max_tokens, temperature)
@@ -114,6 +119,8 @@ def _converse(loop: BackgroundLoop, talk: Talk) -> None:
         try:
             loop.run(talk.ask(line))
         except CocoonError as error:
+            if isinstance(error, AttestationError):
+                tell_steps(error.steps)
             tell(f"error: {escape_controls(str(error))}", style="red")
 
 

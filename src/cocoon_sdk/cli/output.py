@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cocoon_sdk.errors import CocoonError, ConfigError
+from cocoon_sdk.errors import AttestationError, CocoonError, ConfigError
+from cocoon_sdk.types.attestation import AttestationStep
 
 T = TypeVar("T")
 
@@ -98,12 +99,29 @@ def run_async(main: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(main)
 
 
-def fail(message: str, *, code: str = "error", as_json: bool = False) -> NoReturn:
+def fail(
+    message: str,
+    *,
+    code: str = "error",
+    as_json: bool = False,
+    steps: Sequence[AttestationStep] = (),
+) -> NoReturn:
     """Say what went wrong on standard error (and as JSON on standard output), then exit."""
+    tell_steps(steps)
     tell(f"error: {escape_controls(message)}", style="red")
     if as_json:
-        print_json({"error": {"code": code, "message": message}})
+        error: dict[str, Any] = {"code": code, "message": message}
+        if steps:
+            error["steps"] = [step.to_dict() for step in steps]
+        print_json({"error": error})
     raise SystemExit(EXIT_ERROR)
+
+
+def tell_steps(steps: Sequence[AttestationStep]) -> None:
+    """One line for each check of an attestation, on standard error."""
+    for step in steps:
+        verdict = "passed" if step.ok else "FAILED"
+        tell(f"{verdict}  {step.name}: {escape_controls(step.detail)}", style="dim")
 
 
 def run_app(app: Callable[[], Any], *, as_json: bool) -> None:
@@ -112,7 +130,8 @@ def run_app(app: Callable[[], Any], *, as_json: bool) -> None:
     try:
         app()
     except CocoonError as error:
-        fail(str(error), code=error.code, as_json=as_json)
+        steps = error.steps if isinstance(error, AttestationError) else ()
+        fail(str(error), code=error.code, as_json=as_json, steps=steps)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         if extra is None:

@@ -188,7 +188,7 @@ def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
         print_json(report.to_dict())
         return
     print_table(f"Registry {report.network}", ("", ""), report.summary())
-    print_table("Entries", ("provider", "seq", "expires in", "problem"), report.rows())
+    print_table("Entries", ("provider", "seq", "expires in", "assurance", "problem"), report.rows())
 
 
 @app.command()
@@ -214,9 +214,14 @@ def verify(
         return
     print_table(
         f"{snapshot.registry} version {snapshot.version}, digest {snapshot.digest.hex()}",
-        ("provider", "models", "problem"),
+        ("provider", "models", "assurance", "problem"),
         [
-            (item["id"], " ".join(item["models"]), item["problem"] or "none")
+            (
+                item["id"],
+                " ".join(item["models"]),
+                item["assurance"] or "-",
+                item["problem"] or "none",
+            )
             for item in report["providers"]
         ],
     )

@@ -76,9 +76,17 @@ class Talk:
             tell(f"cut at --max-tokens {self._max_tokens}", style="yellow")
         tell(
             f"{usage.prompt_tokens} prompt + {usage.completion_tokens} answer tokens, "
-            f"cost {usage.cost} coins, receipt verified",
+            f"cost {usage.cost} coins, receipt verified, {_assurance(answer)}",
             style="dim",
         )
+
+
+def _assurance(answer: ChatCompletion) -> str:
+    """What protects the prompt from the provider's owner."""
+    if answer.attestation is None:
+        return "operator (its owner can read this)"
+    kept = " for this session" if answer.attestation.fresh else ""
+    return f"attested{kept} as image {answer.attestation.image[:16]}…"
 
 
 def _tell_stopped(stream: AsyncChatStream) -> None:

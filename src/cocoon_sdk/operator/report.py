@@ -12,17 +12,19 @@ from cocoon_sdk.operator.keyring import RoleName, signers_for
 from cocoon_sdk.operator.signing import len_listed
 from cocoon_sdk.operator.state import load_root, previous
 from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
-from cocoon_sdk.registry.model import Entry, RegistryPayload, Role, RootPayload
+from cocoon_sdk.registry.listed import ListedProvider
+from cocoon_sdk.registry.model import Descriptor, Entry, RegistryPayload, Role, RootPayload
 from cocoon_sdk.registry.snapshot import Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class EntryReport:
-    """One entry in the folder. `expires_in` is in seconds; both are None where it does not parse."""
+    """One entry in the folder. `expires_in` is in seconds; what does not parse has neither that nor a `seq`."""
 
     id: str
     seq: int | None
     expires_in: int | None
+    assurance: str | None
     problem: str | None
 
 
@@ -58,13 +60,14 @@ class FolderReport:
             listed += f" in {len(self.registry.shards)} shards"
         return [*lines, ("registry", f"version {self.registry.version}, {listed}, {due}")]
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Rows of provider, seq, expires in, problem."""
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Rows of provider, seq, expires in, assurance, problem."""
         return [
             (
                 entry.id,
                 "-" if entry.seq is None else str(entry.seq),
                 _expiry(entry.expires_in),
+                entry.assurance or "-",
                 entry.problem or "none",
             )
             for entry in self.entries
@@ -104,6 +107,7 @@ class FolderReport:
                     "id": entry.id,
                     "seq": entry.seq,
                     "expires_in": entry.expires_in,
+                    "assurance": entry.assurance,
                     "problem": entry.problem,
                 }
                 for entry in self.entries
@@ -122,7 +126,7 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
         try:
             descriptor = read_descriptor(entry)
         except RegistryError as error:
-            return EntryReport(provider, None, None, str(error))
+            return EntryReport(provider, None, None, None, str(error))
         problem = None
         try:
             check_descriptor(
@@ -134,7 +138,13 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
             )
         except RegistryError as error:
             problem = str(error)
-        return EntryReport(provider, descriptor.seq, descriptor.expires - now, problem)
+        return EntryReport(
+            provider,
+            descriptor.seq,
+            descriptor.expires - now,
+            _assurance(descriptor),
+            problem,
+        )
 
     here: dict[str, int] = {}
     problems: list[str] = []
@@ -167,10 +177,27 @@ def describe_snapshot(snapshot: Snapshot, *, now: int) -> dict[str, Any]:
         "expires": snapshot.expires,
         "unreadable": snapshot.unreadable,
         "providers": [
-            {"id": item.id, "models": list(item.models), "problem": item.problem(now)}
+            {
+                "id": item.id,
+                "models": list(item.models),
+                "assurance": _assurance_of(item, now),
+                "problem": item.problem(now),
+            }
             for item in snapshot.providers
         ],
     }
+
+
+def _assurance(descriptor: Descriptor) -> str:
+    """What a descriptor lets a client hope for. Only the client's own check makes `attested` of a claim."""
+    return "operator" if descriptor.att is None else "attested (claimed)"
+
+
+def _assurance_of(listed: ListedProvider, now: int) -> str | None:
+    try:
+        return _assurance(listed.verify(now))
+    except RegistryError:
+        return None
 
 
 def _due(seconds: int) -> str:

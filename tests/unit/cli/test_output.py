@@ -14,7 +14,8 @@ from cocoon_sdk.cli.output import (
     run_app,
     tell,
 )
-from cocoon_sdk.errors import ConfigError
+from cocoon_sdk.errors import AttestationError, ConfigError
+from cocoon_sdk.types.attestation import AttestationStep
 
 LONG = "9d" * 48
 
@@ -59,6 +60,27 @@ def test_an_error_is_one_line_and_one_object(capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     assert err == f"error: no file {LONG}: \\x1b[2J [bold]look[/]\n"
     assert json.loads(out)["error"]["code"] == "config"
+
+
+def test_a_failed_attestation_shows_its_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [
+        AttestationStep(name="quote", ok=True, detail="fine"),
+        AttestationStep(name="binding", ok=False, detail="\x1b[2J"),
+    ]
+
+    def broken() -> None:
+        raise AttestationError("it fails", steps=steps)
+
+    with pytest.raises(SystemExit):
+        run_app(broken, as_json=True)
+    out, err = capsys.readouterr()
+    assert err == "passed  quote: fine\nFAILED  binding: \\x1b[2J\nerror: it fails\n"
+    told = json.loads(out)["error"]
+    assert told["code"] == "attestation"
+    assert told["steps"][0] == {"name": "quote", "ok": True, "detail": "fine"}
+    with pytest.raises(SystemExit):
+        fail("plain", as_json=True)
+    assert "steps" not in json.loads(capsys.readouterr().out)["error"]
 
 
 def test_ctrl_c_has_its_own_status_and_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

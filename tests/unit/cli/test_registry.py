@@ -58,7 +58,9 @@ def test_from_nothing_to_a_verified_registry(tmp_path: Path, entry: Path) -> Non
     assert signed["published"] == ["1.root.json", "root.json", "registry.json"]
     verified = run_json("verify", www, "--trust", ",".join(made["trust"]))
     assert verified["digest"] == signed["digest"]
-    assert verified["providers"] == [{"id": ID, "models": ["m"], "problem": None}]
+    assert verified["providers"] == [
+        {"id": ID, "models": ["m"], "assurance": "operator", "problem": None}
+    ]
     assert run_json("sign", folder)["version"] == 2
     assert run_json("publish", folder, www)["published"][-1] == "registry.json"
     assert run_json("verify", www)["version"] == 2  # by the root.json beside it

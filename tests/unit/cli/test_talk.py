@@ -15,10 +15,12 @@ import pytest
 from cocoon_sdk.cli import chat as command
 from cocoon_sdk.cli.background import BackgroundLoop
 from cocoon_sdk.cli.talk import Talk
-from cocoon_sdk.errors import StreamTruncatedError
+from cocoon_sdk.errors import AttestationError, StreamTruncatedError
+from cocoon_sdk.types.attestation import AttestationResult, AttestationStep
 
 pytestmark = pytest.mark.anyio
 
+STEP = AttestationStep(name="binding", ok=False, detail="another key")
 USAGE = SimpleNamespace(prompt_tokens=9, completion_tokens=60, cost="0.0007")
 
 
@@ -26,6 +28,8 @@ class FakeStream:
     """An answer of some texts and an end."""
 
     charged_nano = 1_200_000
+
+    attestation: AttestationResult | None = None
 
     def __init__(self, texts: list[str], end: BaseException | None, reason: str) -> None:
         self.texts, self.end, self.reason = texts, end, reason
@@ -47,6 +51,7 @@ class FakeStream:
         return SimpleNamespace(
             usage=USAGE,
             choices=[SimpleNamespace(finish_reason=self.reason)],
+            attestation=self.attestation,
             to_dict=lambda: {"text": "".join(self.texts)},
         )
 
@@ -84,6 +89,20 @@ async def test_a_whole_answer_and_its_cost(reason: str, capsys: pytest.CaptureFi
     assert [dict(message)["content"] for message in one.messages] == ["hi", "Hello"]
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_who_could_have_read_it_is_said(fresh: bool, capsys: pytest.CaptureFixture[str]):
+    assert await talk(["yes"]).ask("hi")
+    assert "receipt verified, operator (its owner can read this)" in capsys.readouterr().err
+    stream = FakeStream(["yes"], None, "stop")
+    stream.attestation = AttestationResult(
+        provider="p", digest="d", steps=(), image="ab" * 32, fresh=fresh
+    )
+    assert await Talk(FakeClient(stream), "m", 60, None).ask("hi")
+    said = capsys.readouterr().err
+    assert f"attested{' for this session' if fresh else ''} as image abababababababab…" in said
+    assert "operator" not in said
+
+
 async def test_an_answer_that_broke_off(capsys: pytest.CaptureFixture[str]):
     one = talk(["Hel"], StreamTruncatedError("gone"))
     with pytest.raises(StreamTruncatedError):
@@ -119,16 +138,20 @@ def test_a_conversation_goes_on_after_a_failed_question(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     client = FakeClient(
-        FakeStream([], StreamTruncatedError("gone"), ""), FakeStream(["yes"], None, "stop")
+        FakeStream([], StreamTruncatedError("gone"), ""),
+        FakeStream([], AttestationError("no", steps=[STEP]), ""),
+        FakeStream(["yes"], None, "stop"),
     )
-    lines = iter(["one\n", "two\n", ""])
+    lines = iter(["one\n", "two\n", "three\n", ""])
     monkeypatch.setattr(command, "_read_line", lambda: next(lines))
     with BackgroundLoop() as loop:
         command._converse(loop, Talk(client, "m", 60, None))
     out, err = capsys.readouterr()
     assert out == "yes\n"
     assert "error: gone" in err
-    assert [[m["content"] for m in asked] for asked in client.asked] == [["one"], ["two"]]
+    assert "FAILED  binding: another key\nerror: no\n" in err
+    asked = [[m["content"] for m in messages] for messages in client.asked]
+    assert asked == [["one"], ["two"], ["three"]]
 
 
 async def _three() -> int:

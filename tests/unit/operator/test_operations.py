@@ -299,6 +299,14 @@ async def test_a_verified_registry_is_described(folder: OperatorFolder) -> None:
     operations.sign(folder, now=NOW)
     snapshot = await client_of(folder).snapshot()
     report = describe_snapshot(snapshot, now=NOW)
-    assert report["providers"] == [{"id": ALICE.public_key.hex(), "models": ["m"], "problem": None}]
+    assert report["providers"] == [
+        {
+            "id": ALICE.public_key.hex(),
+            "models": ["m"],
+            "assurance": "operator",
+            "problem": None,
+        }
+    ]
     late = describe_snapshot(snapshot, now=NOW + 8 * DAY)
+    assert late["providers"][0]["assurance"] is None
     assert "expired" in late["providers"][0]["problem"]

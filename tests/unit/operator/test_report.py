@@ -43,7 +43,7 @@ def test_each_entry_has_its_own_verdict(folder: OperatorFolder) -> None:
     assert problems(report)[good] is None
     assert "revoked" in (problems(report)[revoked] or "")
     assert "below 4" in (problems(report)[old] or "")
-    assert report.rows()[0] == (good, "5", "7 days", "none")
+    assert report.rows()[0] == (good, "5", "7 days", "operator", "none")
     assert [entry.seq for entry in report.entries] == [5, 5, 3]
 
 
@@ -52,8 +52,15 @@ def test_an_entry_that_does_not_parse_hides_no_other(folder: OperatorFolder) -> 
     bad = BOB.public_key.hex()
     folder.write_entry(bad, Entry(d="{}", s=""))
     rows = {row[0]: row for row in show_folder(folder, now=NOW).rows()}
-    assert rows[bad][1:3] == ("-", "-")
-    assert rows[good][3] == "none"
+    assert rows[bad][1:4] == ("-", "-", "-")
+    assert rows[good][4] == "none"
+
+
+def test_an_attestation_is_told_as_a_claim(folder: OperatorFolder) -> None:
+    put(folder, ALICE, att="ab" * 32)
+    put(folder, BOB)
+    rows = show_folder(folder, now=NOW).rows()
+    assert [row[3] for row in rows] == ["attested (claimed)", "operator"]
 
 
 def test_another_networks_descriptor_is_a_problem(folder: OperatorFolder) -> None:
@@ -98,4 +105,6 @@ def test_the_report_is_json_and_agrees_with_the_files(folder: OperatorFolder) ->
         "revoked": [],
         "min_seq": {},
     }
-    assert told["entries"] == [{"id": provider, "seq": 5, "expires_in": 7 * DAY, "problem": None}]
+    assert told["entries"] == [
+        {"id": provider, "seq": 5, "expires_in": 7 * DAY, "assurance": "operator", "problem": None}
+    ]
