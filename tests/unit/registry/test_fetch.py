@@ -1,18 +1,25 @@
 import asyncio
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import httpx
 import pytest
+from fake_anchor import CONTRACT, FakeChainClient
 from registry_world import DAY, NOW, World
 
 from cocoon_sdk.errors import (
     ConfigError,
+    RegistryEquivocationError,
     RegistryExpiredError,
+    RegistryRollbackError,
     RegistrySignatureError,
     RegistryUnavailableError,
 )
+from cocoon_sdk.registry.evidence import check_evidence
 from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient
+from cocoon_sdk.registry.trust import parse_trust
+from cocoon_sdk.registry.verify import Seen
 
 pytestmark = pytest.mark.anyio
 
@@ -295,3 +302,111 @@ async def test_the_first_use_of_a_source_fetches_although_the_cache_is_fresh(
     site.down = True
     known = RegistryClient("https://mirror.example/registry.json", **options)
     assert (await known.snapshot()).version == 1
+
+
+async def test_the_evidence_of_a_fork_is_kept(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    site.world.publish_registry(1, entries=[])
+    with pytest.raises(RegistryEquivocationError) as caught:
+        await client.refresh()
+    assert caught.value.evidence is not None
+    path = Path(caught.value.evidence)
+    assert path.parent == tmp_path / "evidence"
+    first, second = check_evidence(path.read_bytes(), parse_trust(site.world.trust))
+    assert {first.raw, second.raw} == set(caught.value.envelopes)
+    with pytest.raises(RegistryEquivocationError) as again:
+        await client.snapshot()
+    assert again.value is caught.value
+
+
+async def test_evidence_without_a_cache_or_with_one_that_is_in_the_way(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "evidence").write_text("in the way")
+    honest = site.world.registry_raw
+    for cache in (False, True):
+        site.world.registry_raw = honest
+        client = client_of(site, tmp_path, cache=cache)
+        await client.snapshot()
+        site.world.publish_registry(1, entries=[])
+        with pytest.raises(RegistryEquivocationError) as caught:
+            await client.refresh()
+        assert caught.value.evidence is None
+        assert len(caught.value.envelopes) == 2
+    assert "evidence of a fork cannot be written" in caplog.text
+
+
+async def test_a_registry_that_a_provider_shows(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    honest = await client.snapshot()
+    assert not await client.confront(b"rubbish")
+    assert await client.snapshot() is honest
+    newer = site.world.make_registry(2)
+    assert await client.confront(newer)
+    assert (await client.snapshot()).version == 1
+    with pytest.raises(RegistryEquivocationError) as caught:
+        await client.confront(site.world.make_registry(1, entries=[]))
+    assert caught.value.evidence is not None
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
+async def test_a_fork_in_the_cache_of_another_worker_is_met_at_the_start(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    (path,) = tmp_path.rglob("registry.json")
+    path.write_bytes(site.world.make_registry(1, entries=[]))
+    with pytest.raises(RegistryEquivocationError):
+        await client_of(site, tmp_path).snapshot()
+
+
+async def test_an_anchor_policy_that_is_unknown(site: Site, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="anchor is 'maybe'"):
+        await client_of(site, tmp_path, anchor="maybe").snapshot()
+
+
+async def test_the_anchor_is_asked_and_closed(site: Site, tmp_path: Path) -> None:
+    site.world.publish_root(1, anchor={"contract": CONTRACT})
+    chain = FakeChainClient(Seen(1, 5, bytes(32)))
+    client = client_of(site, tmp_path, anchor="warn", open_chain=lambda _: chain)
+    snapshot = await client.snapshot()
+    assert isinstance(snapshot.errors[0], RegistryRollbackError)
+    await client.aclose()
+    assert chain.closed
+    refused = client_of(site, tmp_path / "x", anchor="require", open_chain=lambda _: chain)
+    with pytest.raises(RegistryRollbackError, match="the anchor on chain names version 5"):
+        await refused.snapshot()
+    await client_of(site, tmp_path).aclose()  # one that was never used
+
+
+async def test_mirrors_given_and_named(site: Site, tmp_path: Path) -> None:
+    world, hosts = site.world, []
+    world.publish_root(1, mirrors=["https://named.example/files/", "http://not-tls.example/"])
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        hosts.append(f"{request.headers['Host']}{request.url.path}")
+        if request.headers["Host"] == "example.org" and down:
+            raise httpx.ConnectError("down")
+        return await site.handle(request)
+
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["93.184.216.34"]
+
+    down = False
+    options: dict[str, Any] = {"transport": httpx.MockTransport(handle), "rng": Random(1)}
+    client = client_of(site, tmp_path, **options)
+    await client.snapshot()
+    down = True
+    client._opened.updater.places.in_order()[1]._resolve = resolve
+    hosts.clear()
+    assert (await client.refresh()).version == 1
+    assert sorted(hosts) == ["example.org/registry.json", "named.example/files/registry.json"]
+    given = client_of(
+        site, tmp_path / "x", mirrors=["https://given.example/registry.json"], **options
+    )
+    hosts.clear()
+    assert (await given.snapshot()).version == 1
+    assert "given.example/registry.json" in hosts

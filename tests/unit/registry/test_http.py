@@ -7,6 +7,7 @@ import pytest
 
 from cocoon_sdk.errors import ConfigError, RegistryFormatError, RegistryUnavailableError
 from cocoon_sdk.registry import http as registry_http
+from cocoon_sdk.registry.endpoint import AddressRules
 from cocoon_sdk.registry.http import HttpSource
 from cocoon_sdk.registry.sources import open_source
 
@@ -198,3 +199,72 @@ async def test_urls_that_are_refused(url: str) -> None:
 async def test_plain_http_on_loopback_only() -> None:
     assert open_source("http://127.0.0.1:8000/registry.json").on_this_machine
     assert not open_source("https://example.org/registry.json").on_this_machine
+
+
+async def test_shards_lie_in_a_folder_beside_the_registry_and_are_capped() -> None:
+    asked: list[str] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        if "none" in request.url.path:
+            return httpx.Response(404)
+        return httpx.Response(200, content=chunks(b"[12345678]"))
+
+    assert await source(handler).shard("abc", 10) == b"[12345678]"
+    assert asked == ["https://example.org/a/shards/abc.json"]
+    assert await source(handler).shard("none", 10) is None
+    with pytest.raises(RegistryFormatError, match="above the limit of 9"):
+        await source(handler).shard("abc", 9)
+
+
+async def test_a_place_that_another_named_is_dialled_at_an_address_that_was_judged() -> None:
+    seen: list[tuple[str, str, object]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        host = request.headers["Host"]
+        seen.append((str(request.url), host, request.extensions.get("sni_hostname")))
+        return httpx.Response(200, content=chunks(b"{}"))
+
+    async def resolve(host: str, port: int) -> list[str]:
+        assert (host, port) == ("example.org", 443)
+        return found
+
+    found = ["93.184.216.34"]
+    made = HttpSource(
+        URL, transport=httpx.MockTransport(handler), rules=AddressRules(), resolve=resolve
+    )
+    assert await made.registry(None) == (b"{}", None)
+    found = ["2606:2800:220:1::1"]
+    await made.registry(None)
+    assert seen == [
+        ("https://93.184.216.34/a/registry.json?token=1", "example.org", "example.org"),
+        ("https://[2606:2800:220:1::1]/a/registry.json?token=1", "example.org", "example.org"),
+    ]
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "127.0.0.1", "169.254.169.254", "::1"])
+async def test_a_place_that_another_named_leads_nowhere_private(address: str) -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["93.184.216.34", address]
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise AssertionError("nothing may be dialled")
+
+    made = HttpSource(
+        URL, transport=httpx.MockTransport(handler), rules=AddressRules(), resolve=resolve
+    )
+    with pytest.raises(RegistryUnavailableError, match="not a public address"):
+        await made.registry(None)
+
+
+async def test_private_places_where_the_client_allows_them() -> None:
+    async def resolve(host: str, port: int) -> list[str]:
+        return ["10.0.0.1"]
+
+    made = HttpSource(
+        URL,
+        transport=httpx.MockTransport(answers()),
+        rules=AddressRules(allow_private=True),
+        resolve=resolve,
+    )
+    assert await made.registry(None) == (b"{}", None)

@@ -61,3 +61,15 @@ async def test_missing_unreadable_and_oversized_files(
     path.mkdir()
     with pytest.raises(RegistryUnavailableError, match="cannot be read"):
         await source.registry(None)
+
+
+async def test_shards_lie_in_a_folder_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "registry.json").write_text("{}")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "abc.json").write_text("[123]")
+    source = open_source(tmp_path)
+    assert await source.shard("abc", 5) == b"[123]"
+    assert await source.shard("none", 5) is None
+    with pytest.raises(RegistryFormatError, match="limit of 4"):
+        await source.shard("abc", 4)
+    assert await open_source(b"{}").shard("abc", 5) is None
