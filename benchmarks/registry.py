@@ -1,12 +1,13 @@
 """A registry of 100,000 providers: in shards, as one file, and what that holds of memory.
 
-The peer does what no client can do without: parse the same bytes once, without types, and verify the
-same signatures with bare libsodium.
+The peer does what no client can do without: parse the same bytes once, without types, hash them, and
+verify the same signatures with bare libsodium.
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import subprocess
 import sys
 import tempfile
@@ -69,6 +70,7 @@ class Peer:
         envelope = msgspec.json.decode(raw)
         payload = base64.b64decode(envelope["payload"])
         message = pae(REGISTRY_TYPE, payload)
+        hashlib.sha256(payload).digest()
         for key, one in zip(self._keys, envelope["signatures"], strict=False):
             crypto_sign_open(base64.b64decode(one["sig"]) + message, key)
         return msgspec.json.decode(payload)
@@ -76,6 +78,7 @@ class Peer:
     def shards(self, files: Files) -> None:
         """An index, one shard, and the descriptors of the candidates."""
         self.file(files.index)
+        hashlib.sha256(files.shard).digest()
         left = set(files.candidates)
         for entry in msgspec.json.decode(files.shard):
             descriptor = msgspec.json.decode(entry["d"])
