@@ -1,4 +1,5 @@
 import hashlib
+import json
 import os
 import stat
 import threading
@@ -59,6 +60,30 @@ def test_the_tag_belongs_to_one_envelope_at_one_source(tmp_path: Path) -> None:
     cache.note("here", "devnet/x", b"2", None)
     assert cache.etag("here", b"1") is None
     assert cache.etag("here", b"2") is None
+
+
+def test_roots_may_be_all_there_is(tmp_path: Path) -> None:
+    """A root that replaces stolen keys is kept before any registry came under it."""
+    only = Remembered("devnet/x", (b"r1", b"r2"))
+    assert cache_at(tmp_path).store(only) == only
+    assert cache_at(tmp_path).load("devnet/x") == only
+
+
+@pytest.mark.parametrize("lost", ["root_version", "version", "digest"])
+def test_half_a_floor_is_none(tmp_path: Path, lost: str) -> None:
+    cache_at(tmp_path).store(one(3))
+    [path] = tmp_path.glob("*/*/state.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {lost: None}))
+    loaded = cache_at(tmp_path).load("devnet/x")
+    assert loaded is not None
+    assert loaded.seen is None
+
+
+def test_a_file_of_another_network_is_not_taken(tmp_path: Path) -> None:
+    cache_at(tmp_path).store(one(3))
+    [path] = tmp_path.glob("*/*/state.json")
+    path.write_text(path.read_text().replace("devnet/x", "devnet/y"))
+    assert cache_at(tmp_path).load("devnet/x") is None
 
 
 def test_other_trust_and_other_networks_are_apart(tmp_path: Path) -> None:
@@ -173,3 +198,10 @@ def test_a_file_in_the_way_of_the_folder(tmp_path: Path) -> None:
         cache_at(tmp_path / "x").store(one(1))
     with pytest.raises(StoreError, match="COCOON_HOME"):
         cache_at(tmp_path / "x").note("here", "devnet/x", b"1", None)
+
+
+def test_roots_before_the_first_registry(tmp_path: Path) -> None:
+    bare = Remembered("devnet/x", (b"r1",))
+    cache_at(tmp_path).store(bare)
+    assert cache_at(tmp_path).load("devnet/x") == bare
+    assert cache_at(tmp_path).store(one(1)).seen == seen(1)

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,12 +13,13 @@ from cocoon_sdk.errors import (
     ConfigError,
     RegistryEquivocationError,
     RegistryExpiredError,
+    RegistryFormatError,
     RegistryRollbackError,
     RegistrySignatureError,
     RegistryUnavailableError,
 )
 from cocoon_sdk.registry.evidence import check_evidence
-from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient
+from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient, unix_time
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.verify import Seen
 
@@ -170,10 +172,15 @@ async def test_callers_do_not_wait_for_a_slow_mirror(site: Site, tmp_path: Path)
     site.world.now += 4 * 3600
     site.gate = asyncio.Event()
     async with asyncio.timeout(5):
-        assert [await client.snapshot() for _ in range(3)] == [first] * 3
+        assert await client.snapshot() is first
+        task = client._background
+        assert [await client.snapshot() for _ in range(2)] == [first] * 2
     await asyncio.sleep(0.05)
     assert site.asked.count("registry.json") == 2  # one refresh for all
-    await client.aclose()  # cancels it
+    assert task is not None
+    assert client._background is task
+    await client.aclose()
+    assert task.cancelled()
 
 
 async def test_many_callers_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
@@ -193,6 +200,16 @@ async def test_sequence_numbers_survive_the_process(site: Site, tmp_path: Path) 
     snapshot = await second.refresh()
     assert "seq 4 is below 5" in (snapshot.providers[0].problem(NOW) or "")
     await second.aclose()
+
+
+async def test_sequence_numbers_do_not_wait_for_the_end(site: Site, tmp_path: Path) -> None:
+    """A process that is killed has seen what it has seen."""
+    first = client_of(site, tmp_path)
+    (await first.snapshot()).providers[0].verify(NOW)
+    await first.snapshot()
+    site.world.publish_registry(2, entries=[_plain(site.world.entry(seq=4))])
+    snapshot = await client_of(site, tmp_path).refresh()
+    assert "seq 4 is below 5" in (snapshot.providers[0].problem(NOW) or "")
 
 
 async def test_a_worker_adopts_what_another_fetched(site: Site, tmp_path: Path) -> None:
@@ -410,3 +427,26 @@ async def test_mirrors_given_and_named(site: Site, tmp_path: Path) -> None:
     hosts.clear()
     assert (await given.snapshot()).version == 1
     assert "given.example/registry.json" in hosts
+
+
+async def test_a_file_that_turns_bad_leaves_the_copy_a_fork_does_not(
+    site: Site, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    world, path = site.world, tmp_path / "registry.json"
+    path.write_bytes(world.registry_raw or b"")
+    client = RegistryClient(
+        tmp_path, trust=world.roots[1], clock=world.clock, cache_dir=tmp_path / "cache"
+    )
+    first = await client.snapshot()
+    path.write_bytes(b"rubbish")
+    assert (await client.snapshot()).digest == first.digest
+    assert isinstance(client.refresh_error, RegistryFormatError)
+    assert "serves on" in caplog.text
+    world.now += RETRY_AFTER
+    path.write_bytes(world.make_registry(1, entries=[]))
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
+def test_the_clock_is_the_systems() -> None:
+    assert abs(unix_time() - time.time()) < 5
