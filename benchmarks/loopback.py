@@ -16,7 +16,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -26,12 +26,14 @@ from websockets.typing import Subprotocol
 
 from benchmarks import sessions, tls
 from benchmarks.harness import FULL, Effort, Figure, Goal, compare, figure
+from cocoon_provider.doors import Doors
+from cocoon_provider.guard import GuardedSocket
 from cocoon_provider.inbox import ConnectionLostError
 from cocoon_provider.server import MAX_QUEUE, WRITE_HIGH_WATER
 from cocoon_provider.wire import Wire
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL, SUITE_X25519
-from cocoon_sdk.protocol.events import MessageReceived
+from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived
 from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.protocol.messages import Voucher
 from cocoon_sdk.registry.endpoint import parse_endpoint
@@ -53,10 +55,12 @@ Task = Callable[[], Coroutine[Any, Any, float]]
 async def sealed_answers(burst: int, socket: ServerConnection) -> None:
     """A provider's session on its wire: so many DELTAs for whatever the client sends."""
     session = sessions.server_session()
-    wire = Wire(socket, session, lambda: None)
+    wire = Wire(cast("GuardedSocket", socket), session, lambda: None)
     with contextlib.suppress(ConnectionLostError):
         while True:
             for event in session.receive(await wire.receive()):
+                if isinstance(event, HandshakeCompleted):
+                    wire.known()
                 if isinstance(event, MessageReceived):
                     for number in range(burst):
                         await wire.send(event.stream, sessions.delta(number))
@@ -102,9 +106,16 @@ async def open_bare(url: str, context: ssl.SSLContext | None) -> ClientConnectio
 
 
 async def listen(
-    stack: contextlib.AsyncExitStack, handler: Handler, context: ssl.SSLContext | None = None
+    stack: contextlib.AsyncExitStack,
+    handler: Handler,
+    context: ssl.SSLContext | None = None,
+    *,
+    guarded: bool,
 ) -> str:
-    """Serve on a free port of loopback as the provider does; the URL."""
+    """Serve on a free port of loopback with the provider's options, or its own sockets; the URL."""
+    sockets = partial(
+        GuardedSocket, doors=Doors(total=64, per_address=64), by_peer=False, clock=time.monotonic
+    )
     server = await stack.enter_async_context(
         serve(
             handler,
@@ -116,6 +127,7 @@ async def listen(
             max_queue=MAX_QUEUE,
             write_limit=WRITE_HIGH_WATER,
             ssl=context,
+            create_connection=sockets if guarded else None,  # type: ignore[arg-type]  # or a wrapper
         )
     )
     port = next(iter(server.sockets)).getsockname()[1]
@@ -124,8 +136,8 @@ async def listen(
 
 async def both_servers(stack: contextlib.AsyncExitStack) -> tuple[str, str]:
     """Of bursts of cells: sealed, bare."""
-    sealed = await listen(stack, partial(sealed_answers, BURST))
-    return sealed, await listen(stack, partial(bare_answers, BURST))
+    sealed = await listen(stack, partial(sealed_answers, BURST), guarded=True)
+    return sealed, await listen(stack, partial(bare_answers, BURST), guarded=False)
 
 
 async def readers(
@@ -167,8 +179,8 @@ async def visits(
     takes where nothing else runs.
     """
     context = tls.server_context(certificate)
-    sealed_url = await listen(stack, partial(sealed_answers, 1), context)
-    bare_url = await listen(stack, partial(bare_answers, 1), context)
+    sealed_url = await listen(stack, partial(sealed_answers, 1), context, guarded=True)
+    bare_url = await listen(stack, partial(bare_answers, 1), context, guarded=False)
     trusting = tls.client_context(certificate)
 
     async def sealed() -> float:
