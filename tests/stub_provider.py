@@ -380,7 +380,7 @@ class StubProvider:
         self.pages.append(request.path)
         if request.path == f"/tokens/{BUNDLE.hash.hex()}" and self.bundle:
             return _page(socket, BUNDLE.raw)
-        if request.path == "/attestation" and self.attestation is not None:
+        if request.path.startswith("/attestation/") and self.attestation is not None:
             return _page(socket, self.attestation)
         if request.path != "/":
             return socket.respond(HTTPStatus.NOT_FOUND, "")

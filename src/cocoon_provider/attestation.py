@@ -31,10 +31,20 @@ MAX_KEPT = 256
 
 
 class Evidence:
-    """A bundle that is served as it is, and a source of fresh quotes where there is one."""
+    """Bundles that are served as they are, and a source of fresh quotes where there is one.
 
-    def __init__(self, raw: bytes, *, identity: bytes, source: QuoteSource | None = None) -> None:
-        self.raw = raw
+    `older` is the bundle before this one: a registry names it until it carries our new entry.
+    """
+
+    def __init__(
+        self,
+        raw: bytes,
+        *,
+        identity: bytes,
+        source: QuoteSource | None = None,
+        older: bytes | None = None,
+    ) -> None:
+        self.bundles = (raw,) if older is None else (raw, older)
         self.digest = bundle_digest(raw)
         self._bundle: Bundle = decode_bundle(raw)
         self._identity = identity
@@ -96,8 +106,7 @@ def load_evidence(
     path = Path(settings.bundle).expanduser()
     name = f"attestation.bundle ({path})"
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BUNDLE + 1)
+        raw = _read(path)
     except OSError as error:
         raise ConfigError(f"{name} cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BUNDLE:
@@ -122,4 +131,31 @@ def load_evidence(
             f"{name} holds from unix time {claims.not_before} to {claims.expires}, which is not now; "
             "make it again"
         )
-    return Evidence(raw, identity=identity, source=TsmQuotes() if settings.fresh == "tsm" else None)
+    return Evidence(
+        raw,
+        identity=identity,
+        source=TsmQuotes() if settings.fresh == "tsm" else None,
+        older=_older(previous_path(path)),
+    )
+
+
+def previous_path(path: Path) -> Path:
+    """Where the bundle before the one at `path` is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _older(path: Path) -> bytes | None:
+    """It only bridges a few hours, so what is wrong with it does not stop us."""
+    try:
+        raw = _read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("the attestation bundle %s cannot be read: %s", path, error.strerror)
+        return None
+    return raw if len(raw) <= MAX_BUNDLE else None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(MAX_BUNDLE + 1)

@@ -132,7 +132,7 @@ class Overhead(_Section, frozen=True):
 class AttestationSettings(_Section, frozen=True):
     """What is proved to clients. Empty: nothing, and clients know this provider as `operator`.
 
-    `bundle` is the file to serve at /attestation. `fresh` says where quotes for single sessions come from:
+    `bundle` is the file to serve. `fresh` says where quotes for single sessions come from:
     `tsm` is the Linux kernel of a TDX machine.
     """
 

@@ -174,7 +174,7 @@ class Provider:
             lambda: self._backend.models,
             self._prices,
             lambda: admission.draining,
-            attestation=None if self._evidence is None else self._evidence.raw,
+            attestations=() if self._evidence is None else self._evidence.bundles,
         )
         longest = max(model.context for model in self._backend.models.values())
         server = Server(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from cocoon_provider.backends.base import ModelInfo
+from cocoon_sdk.attestation.bundle import bundle_digest
 from cocoon_sdk.payments.meter import Price
 
 _JSON = "application/json"
@@ -19,19 +20,22 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 
 class PublicPages:
-    """Answers GETs; anything that wants a websocket is left to the handshake."""
+    """Answers GETs; anything that wants a websocket is left to the handshake.
+
+    `attestations` are the bundles to serve, each under its digest.
+    """
 
     def __init__(
         self,
         models: Callable[[], Mapping[str, ModelInfo]],
         prices: Mapping[str, Price],
         draining: Callable[[], bool],
-        attestation: bytes | None = None,
+        attestations: Sequence[bytes] = (),
     ) -> None:
         self._models = models
         self._prices = prices
         self._draining = draining
-        self._attestation = attestation
+        self._attestations = {bundle_digest(raw).hex(): raw for raw in attestations}
 
     def answer(self, request: Request) -> Response | None:
         """The response, or None for a websocket upgrade."""
@@ -42,9 +46,8 @@ class PublicPages:
             return self._health()
         if path == "/v1/models":
             return _json({"object": "list", "data": [self._model(m) for m in self._list()]})
-        if path == "/attestation" and self._attestation is not None:
-            extra = {"Cache-Control": "no-cache"}
-            return _response(HTTPStatus.OK, self._attestation, extra, kind=_BYTES)
+        if path.startswith("/attestation/"):
+            return self._attestation(path.removeprefix("/attestation/"))
         if path.startswith("/tokens/"):
             return self._bundle(path.removeprefix("/tokens/"))
         return None if path == "/" else _json({"error": "not found"}, HTTPStatus.NOT_FOUND)
@@ -67,6 +70,12 @@ class PublicPages:
             "features": list(model.features),
             "price": self._prices[model.id]._asdict(),
         }
+
+    def _attestation(self, name: str) -> Response:
+        raw = self._attestations.get(name)
+        if raw is None:
+            return _json({"error": "no such attestation bundle"}, HTTPStatus.NOT_FOUND)
+        return _response(HTTPStatus.OK, raw, {"Cache-Control": _FOREVER}, kind=_BYTES)
 
     def _bundle(self, name: str) -> Response:
         for model in self._list():

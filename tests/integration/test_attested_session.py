@@ -37,7 +37,9 @@ class Listed:
 
 
 @contextlib.asynccontextmanager
-async def provider(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[World, Any]]:
+async def provider(
+    tmp_path: Path, *, att: str | None = None, **settings: Any
+) -> AsyncIterator[tuple[World, Any]]:
     """A provider with one free model, and a customer whose registry lists it."""
     config = make_config(
         models={"free": {"prompt": 0, "completion": 0}},
@@ -52,7 +54,7 @@ async def provider(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[World
             endpoint=world.url,
             models=world.backend.models.values(),
             now=int(time.time()),
-            att=world.provider.attested_by,
+            att=att or world.provider.attested_by,
         )
         folder = tmp_path / "customer"
         folder.mkdir()
@@ -60,10 +62,10 @@ async def provider(tmp_path: Path, **settings: Any) -> AsyncIterator[tuple[World
         yield world, make_customer(folder, (stub, descriptor))
 
 
-def bundle_file(tmp_path: Path) -> Path:
+def bundle_file(tmp_path: Path, **changes: Any) -> Path:
     [model] = EchoBackend(("free",)).models.values()
     path = tmp_path / "attestation.bin"
-    path.write_bytes(fake_raw(Ed25519Key(IDENTITY).public_key, model_hash=model.hash))
+    path.write_bytes(fake_raw(Ed25519Key(IDENTITY).public_key, model_hash=model.hash, **changes))
     return path
 
 
@@ -90,7 +92,9 @@ async def test_bundle_and_fresh_quote_from_end_to_end(
     settings = {"bundle": str(path), "fresh": "tsm"}
     async with provider(tmp_path, attestation=settings) as (world, customer):
         async with httpx.AsyncClient() as http:
-            page = await http.get(f"http://127.0.0.1:{world.port}/attestation")
+            page = await http.get(
+                f"http://127.0.0.1:{world.port}/attestation/{digest(path.read_bytes())}"
+            )
         assert page.content == path.read_bytes()
         assert page.headers["Content-Type"] == "application/octet-stream"
         async with customer.client(**attested()) as client:
@@ -108,6 +112,18 @@ async def test_bundle_and_fresh_quote_from_end_to_end(
             assert (await ask(client)).assurance == "operator"
 
 
+async def test_the_bundle_before_is_served_while_a_registry_names_it(tmp_path: Path) -> None:
+    older = bundle_file(tmp_path).read_bytes()
+    path = bundle_file(tmp_path, expires=int(time.time()) + 500)
+    (tmp_path / "attestation.previous.bin").write_bytes(older)
+    settings = {"bundle": str(path)}
+    named = digest(older)
+    async with provider(tmp_path, att=named, attestation=settings) as (world, customer):
+        assert world.provider.attested_by == digest(path.read_bytes()) != named
+        async with customer.client(**attested()) as client:
+            assert (await ask(client)).attestation.digest == named
+
+
 async def test_a_provider_that_makes_no_fresh_quotes_says_so(tmp_path: Path) -> None:
     settings = {"bundle": str(bundle_file(tmp_path))}
     async with (
@@ -122,7 +138,7 @@ async def test_a_provider_without_attestation(tmp_path: Path) -> None:
     async with provider(tmp_path) as (world, _):
         assert world.provider.attested_by is None
         async with httpx.AsyncClient() as http:
-            page = await http.get(f"http://127.0.0.1:{world.port}/attestation")
+            page = await http.get(f"http://127.0.0.1:{world.port}/attestation/" + "ab" * 32)
         assert page.status_code == 404
         async with RawClient.dial(world) as client:
             for _ in range(3):

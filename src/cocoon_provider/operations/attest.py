@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cocoon_provider.attestation import previous_path
 from cocoon_provider.operations.home import Home, make_backend
 from cocoon_provider.quotes import QuoteSource, TsmQuotes
 from cocoon_sdk.attestation.bundle import (
@@ -51,6 +53,8 @@ async def attest(
 ) -> NewBundle:
     """Quote this machine over the identity key and claims for a week, and write the bundle.
 
+    The bundle that was there is kept beside it and served, too, while registries still name it.
+
     Args:
         home: The provider's folder.
         image_id: The id that the image's publisher gave it, 64 hex digits.
@@ -87,10 +91,7 @@ async def attest(
     quote = await asyncio.to_thread((source or TsmQuotes()).quote, wanted)
     answers = await _fetch(quote) if collateral is None else _read(collateral)
     raw = encode_bundle(Bundle(quote=quote, collateral=answers, claims=claims))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    fresh = output.with_suffix(f".{os.getpid()}.tmp")
-    fresh.write_bytes(raw)
-    fresh.replace(output)
+    _write(output, raw)
     return NewBundle(output, bundle_digest(raw), now - SKEW + DEFAULT_LIFETIME)
 
 
@@ -102,6 +103,15 @@ def _hash(option: str, text: str) -> bytes:
     if len(value) != 32:
         raise ConfigError(f"{option} is {text[:80]!r}; it must be 64 hex digits")
     return value
+
+
+def _write(path: Path, raw: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.tmp")
+    fresh.write_bytes(raw)
+    if path.exists():
+        shutil.copy2(path, previous_path(path))
+    fresh.replace(path)
 
 
 def _read(path: Path) -> bytes:

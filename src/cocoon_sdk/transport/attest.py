@@ -38,7 +38,6 @@ from cocoon_sdk.types.attestation import AttestationResult, AttestationStep
 if TYPE_CHECKING:
     import httpx
 
-ATTESTATION_PATH = "/attestation"
 MAX_KEPT = 64
 
 Key = tuple[bytes, str]
@@ -151,7 +150,7 @@ class Attestations:
     async def _fetched(self, digest: str, site: Site) -> Bundle:
         try:
             raw = await get_page(
-                site, ATTESTATION_PATH, limit=MAX_BUNDLE, transport=self._transport
+                site, f"/attestation/{digest}", limit=MAX_BUNDLE, transport=self._transport
             )
         except PageError as error:
             why = f"no attestation bundle from {site.endpoint.url}: {error}"

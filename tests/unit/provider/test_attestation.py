@@ -11,7 +11,7 @@ import pytest
 from attestation_world import FakeMachine, digest, fake_bundle, fake_fresh, fake_quote, fake_raw
 
 from cocoon_provider import attestation
-from cocoon_provider.attestation import MAX_WAITING, Evidence, load_evidence
+from cocoon_provider.attestation import MAX_WAITING, Evidence, load_evidence, previous_path
 from cocoon_provider.backends.echo import EchoBackend
 from cocoon_provider.config import AttestationSettings
 from cocoon_provider.quotes import TsmQuotes
@@ -44,7 +44,7 @@ def test_nothing_configured_is_nothing_proved() -> None:
 def test_the_file_is_served_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path)
     evidence = load(path)
-    assert evidence.raw == path.read_bytes()
+    assert evidence.bundles == (path.read_bytes(),)
     assert evidence.digest.hex() == digest(path.read_bytes())
     assert evidence._source is None
     assert isinstance(load(path, fresh="tsm")._source, TsmQuotes)
@@ -74,6 +74,19 @@ def test_a_bundle_that_no_client_could_accept_stops_the_start(tmp_path: Path) ->
         path.write_bytes(raw)
         with pytest.raises(ConfigError, match=says):
             load(path)
+
+
+def test_the_bundle_before_it_is_kept_on_offer(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    older = tmp_path / "attestation.previous.bin"
+    assert previous_path(path) == older
+    older.write_bytes(b"whatever it was")
+    assert load(path).bundles == (path.read_bytes(), b"whatever it was")
+    older.write_bytes(bytes(MAX_BUNDLE + 1))
+    assert len(load(path).bundles) == 1
+    older.unlink()
+    older.mkdir()
+    assert len(load(path).bundles) == 1
 
 
 async def test_without_a_source_a_challenge_gets_an_error(tmp_path: Path) -> None:

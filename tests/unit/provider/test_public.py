@@ -6,6 +6,7 @@ import json
 from hashlib import sha256
 
 import pytest
+from attestation_world import digest
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
@@ -56,11 +57,17 @@ def test_models_are_listed_with_what_a_buyer_compares() -> None:
 
 
 def test_an_attestation_bundle_is_there_only_where_one_is_configured() -> None:
-    assert page("/attestation") == (404, {"error": "not found"})
-    pages = PublicPages(lambda: ECHO.models, {"echo": PRICE}, lambda: False, attestation=b"bundle")
-    response = pages.answer(Request("/attestation", Headers()))
+    name = digest(b"bundle")
+    assert page(f"/attestation/{name}") == (404, {"error": "no such attestation bundle"})
+    bundles = (b"bundle", b"older")
+    pages = PublicPages(lambda: ECHO.models, {"echo": PRICE}, lambda: False, attestations=bundles)
+    older = pages.answer(Request(f"/attestation/{digest(b'older')}", Headers()))
+    assert older is not None
+    assert older.body == b"older"
+    response = pages.answer(Request(f"/attestation/{name}", Headers()))
     assert response is not None
     assert (response.status_code, response.body) == (200, b"bundle")
+    assert "immutable" in response.headers["Cache-Control"]
     assert response.headers["Content-Length"] == "6"
     assert response.headers["Content-Type"] == "application/octet-stream"
 

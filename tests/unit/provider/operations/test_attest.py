@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from attestation_world import FakeMachine, digest, fake_quote
 
-from cocoon_provider.attestation import load_evidence
+from cocoon_provider.attestation import load_evidence, previous_path
 from cocoon_provider.backends.echo import EchoBackend
 from cocoon_provider.config import AttestationSettings
 from cocoon_provider.operations.attest import NewBundle, attest
@@ -60,6 +60,8 @@ async def test_what_it_writes_is_what_serve_takes(home: Home) -> None:
     settings = AttestationSettings(bundle=str(made.path))
     assert load_evidence(settings, [MODEL], identity) is not None
     assert [p.name for p in home.folder.glob("*.tmp")] == []
+    await make(home, gpu_evidence="ef" * 32)
+    assert previous_path(made.path).read_bytes() == raw != made.path.read_bytes()
 
 
 async def test_arguments_that_cannot_be_used(home: Home) -> None:
