@@ -89,6 +89,18 @@ class Rootless(World):
         return None
 
 
+class Strange(World):
+    """Shows a root of its own, and keeps whoever asks for the first one waiting."""
+
+    locator = "strange"
+
+    async def root(self, version: int | None) -> bytes | None:
+        if version is None:
+            return self.make_root(1, make_keys("stranger", 3))
+        await asyncio.sleep(0.05)
+        return None
+
+
 async def test_the_highest_valid_version_wins(own: World) -> None:
     mirror = mirror_of(own)
     own.publish_registry(2)
@@ -96,13 +108,20 @@ async def test_the_highest_valid_version_wins(own: World) -> None:
         assert await version_of(updater_of(first, second)) == 2
 
 
-@pytest.mark.parametrize("bad", [Silent, Rootless])
+@pytest.mark.parametrize("bad", [Silent, Rootless, Strange])
 @pytest.mark.parametrize("first", [True, False])
 async def test_a_dead_or_hostile_place_does_not_block(
     own: World, bad: type[World], first: bool
 ) -> None:
     places = [bad(), own] if first else [own, bad()]
     assert await version_of(updater_of(*places)) == 1
+
+
+async def test_a_stranger_alone_is_not_believed() -> None:
+    updater = updater_of(Strange())
+    with pytest.raises(RegistrySignatureError, match="trusted root keys"):
+        await updater.refresh()
+    assert updater.roots == ()
 
 
 async def test_every_kind_of_rubbish_from_one_is_outvoted_by_the_other(
@@ -195,6 +214,79 @@ async def test_a_new_root_from_one_place_bars_the_old_keys_at_the_other(own: Wor
     assert await version_of(updater) == 2
     assert updater.registry is not None
     assert updater.registry.payload.root_version == 2
+
+
+class Meeting(World):
+    """Two places that answer for a root only when both have been asked for it."""
+
+    def __init__(self, world: World, name: str, barrier: asyncio.Barrier) -> None:
+        super().__init__()
+        self.locator, self.roots, self.barrier = name, dict(world.roots), barrier
+        self.registry_raw = world.registry_raw
+
+    async def root(self, version: int | None) -> bytes | None:
+        found = await super().root(version)
+        async with asyncio.timeout(5):
+            await self.barrier.wait()
+        return found
+
+
+def meeting(world: World) -> tuple[Meeting, Meeting]:
+    barrier = asyncio.Barrier(2)
+    return Meeting(world, "a", barrier), Meeting(world, "b", barrier)
+
+
+async def test_both_places_bring_the_first_root(own: World) -> None:
+    updater = updater_of(*meeting(own))
+    assert await version_of(updater) == 1
+    assert len(updater.roots) == 1
+
+
+async def test_both_places_lead_through_every_root(own: World) -> None:
+    old = own.root_keys
+    own.root_keys = make_keys("new root", 3)
+    own.publish_root(2, [*old, *own.root_keys])
+    own.publish_root(3)
+    own.registry_keys = make_keys("new registry", 3)
+    own.publish_root(4)
+    own.publish_registry(1)
+    places = meeting(own)
+    updater = updater_of(*places)
+    assert await version_of(updater) == 1
+    assert len(updater.roots) == 4
+    walk = [
+        "registry.json",
+        "root.json",
+        "1.root.json",
+        "2.root.json",
+        "3.root.json",
+        "4.root.json",
+    ]
+    assert [place.asked for place in places] == [walk, walk]
+
+
+async def test_a_root_that_came_while_a_file_was_judged_is_not_asked_for_again(own: World) -> None:
+    updater = updater_of(own)
+    await updater.refresh()
+    own.registry_keys = make_keys("new registry", 3)
+    own.publish_root(2)
+    own.publish_registry(2)
+    trusted = updater._trusted
+    judge, judged = trusted.judge_registry, []
+
+    def overtaken(raw: bytes, now: int, **options: Any) -> Any:
+        judged.append(raw)
+        try:
+            return judge(raw, now, **options)
+        finally:
+            if len(judged) == 1:
+                trusted.update_root(own.roots[2])
+
+    trusted.judge_registry = overtaken  # type: ignore[method-assign] # the test's own instance
+    own.asked.clear()
+    assert await version_of(updater) == 2
+    assert own.asked == ["registry.json"]
+    assert len(judged) == 2
 
 
 async def test_each_place_has_a_tag_of_its_own(own: World, tmp_path: Path) -> None:

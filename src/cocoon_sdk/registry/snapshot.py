@@ -102,14 +102,11 @@ class Snapshot:
         )
 
     def sampled(self, model: str, named: Collection[str], limit: int, rng: Random) -> Snapshot:
-        """This snapshot, with at most `limit` random providers of `model`, and all of `named` ids.
+        """This snapshot, with `limit` random providers of `model` (it lists more), and all of `named` ids.
 
         Every candidate costs a signature check, so a client does not look at thousands.
         """
-        listing = self.for_model(model)
-        if len(listing) <= limit:
-            return self
-        chosen = {one.id: one for one in rng.sample(listing, limit)}
+        chosen = {one.id: one for one in rng.sample(self.for_model(model), limit)}
         chosen |= {name: one for name in named if (one := self.get(name)) is not None}
         return replace(self, providers=tuple(chosen.values()), _unsampled=self.providers)
 

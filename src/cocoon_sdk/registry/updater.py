@@ -65,7 +65,6 @@ class Updater:
         self._network = network
         self._allow_stale = allow_stale
         self._trusted = TrustedSet(trust, network=network)
-        self._first = asyncio.Lock()
         self._given: dict[str, tuple[str | None, bytes]] = {}  # by locator: tag and SHA-256
 
     @property
@@ -215,6 +214,10 @@ class Updater:
         """Verify and accept; where a newer root may be what is missing, fetch that and try again."""
         for _ in range(MAX_ROOTS_PER_REFRESH):
             trusted, held, now = self._trusted, self.registry, self._clock()
+            root, version = (
+                trusted.root,
+                self._root_version(),
+            )  # another place may pass it meanwhile
             try:
                 if held is not None and held.raw == raw:
                     registry = held
@@ -224,11 +227,11 @@ class Updater:
                         trusted.judge_registry, raw, now, allow_stale=self._allow_stale
                     )
             except RegistrySignatureError:
-                if not await self._next_root(source):
+                if not await self._pass_root(version, source):
                     raise
             except RegistryExpiredError:
-                root = self._trusted.root
-                if root is None or now < root.expires or not await self._next_root(source):
+                expired = root is not None and now >= root.expires
+                if not expired or not await self._pass_root(version, source):
                     raise
             else:
                 self._trusted.accept(registry)
@@ -240,31 +243,35 @@ class Updater:
     async def _first_root(self, source: Source) -> None:
         """root.json where the trusted keys signed it, else the very first root, to walk on from."""
         newest = await source.root(None)
-        async with self._first:
-            if self._trusted.root is not None:
-                return  # another place gave it meanwhile
-            if newest is None:
-                raise RegistryUnavailableError(f"there is no root.json beside {source.locator}")
-            try:
-                self._trusted.update_root(newest)
-            except RegistrySignatureError:
-                oldest = await source.root(1) if isinstance(self._trust, TrustKeys) else None
-                if oldest is None:
-                    raise
-                self._trusted.update_root(oldest)
-            await (
-                self.adopt()
-            )  # only now is the network known, and what another source taught of it
+        if self._root_version():
+            return  # another place gave it meanwhile
+        if newest is None:
+            raise RegistryUnavailableError(f"there is no root.json beside {source.locator}")
+        try:
+            self._trusted.update_root(newest)
+        except RegistrySignatureError:
+            oldest = await source.root(1) if isinstance(self._trust, TrustKeys) else None
+            if self._root_version():
+                return
+            if oldest is None:
+                raise
+            self._trusted.update_root(oldest)
+        # Only now is the network known, and what another source taught of it.
+        await self.adopt()
 
-    async def _next_root(self, source: Source) -> bool:
-        root = self._trusted.root
-        raw = await source.root(root.version + 1) if root is not None else None
-        if raw is None or root is None:
-            return False
-        now = self._trusted.root
-        if now is None or now.version == root.version:  # else another place gave it meanwhile
-            self._trusted.update_root(raw)
+    async def _pass_root(self, version: int, source: Source) -> bool:
+        """Whether a root newer than `version` is trusted now; the next one is asked for, if need be."""
+        if self._root_version() == version:
+            raw = await source.root(version + 1)
+            if raw is None:
+                return False
+            if self._root_version() == version:  # else another place gave it meanwhile
+                self._trusted.update_root(raw)
         return True
+
+    def _root_version(self) -> int:
+        """Of the newest trusted root, 0 before the first."""
+        return self._trusted.root.version if self._trusted.root is not None else 0
 
     def _network_known(self) -> str | None:
         found = (self._cache.network_of(source.locator) for source in self.places.given)

@@ -193,9 +193,9 @@ class TrustedSet:
         Raises:
             RegistryError: as `judge_registry` describes.
         """
+        assert self._root is not None  # noqa: S101 - a registry was verified under it
         self._check_floor(registry)
-        if self._root is not None:
-            check_times(registry.payload, self._root, now, allow_stale=allow_stale)
+        check_times(registry.payload, self._root, now, allow_stale=allow_stale)
 
     def accept(self, registry: VerifiedRegistry) -> None:
         """Raise the floor to a registry that was judged.

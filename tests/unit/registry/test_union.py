@@ -51,7 +51,7 @@ class Operators:
             self.worlds[name] = world
         self.now = NOW
         monkeypatch.setattr(union_module, "unix_time", lambda: self.now)
-        monkeypatch.setattr(union_module, "GRACE", 0.05)
+        monkeypatch.setattr(union_module, "GRACE", 0.5)
         monkeypatch.setattr(
             "cocoon_sdk.registry.opening.open_source", lambda name, **_: self.worlds[name]
         )
