@@ -27,7 +27,7 @@ from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.verify import Seen, TrustedSet, VerifiedRegistry
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import Builder, cell_to_boc
-from cocoon_sdk.ton.chain import ChainClient
+from cocoon_sdk.ton.chain import AccountState, ChainClient
 from cocoon_sdk.ton.toncenter import ToncenterClient
 
 pytestmark = pytest.mark.anyio
@@ -219,3 +219,34 @@ async def test_the_public_chain_is_the_default() -> None:
     assert isinstance(chain, ToncenterClient)
     assert chain.network == -239
     await chain.aclose()
+
+
+@pytest.mark.parametrize(("status", "holds"), [("active", False), ("frozen", True)])
+async def test_only_a_live_account_that_holds_something_is_an_anchor(
+    status: Any, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted, registry = accepted()
+    chain = FakeChainClient()
+    data = anchor_data(registry.seen) if holds else None
+
+    async def get_account(address: Address) -> AccountState:
+        return AccountState(address, 0, status, None, data, 0, 1, NOW)
+
+    monkeypatch.setattr(chain, "get_account", get_account)
+    assert trusted.root is not None
+    with pytest.raises(RegistryFormatError, match=status):
+        await read_anchor(chain, trusted.root)  # type: ignore[arg-type] # as much of one as needed
+
+
+async def test_a_warning_is_given_even_of_what_was_confirmed_before() -> None:
+    """Only `require` may lean on the past: it would refuse otherwise."""
+    trusted, registry = accepted()
+    for policy, told in (("warn", True), ("require", False)):
+        chain = FakeChainClient(registry.seen)
+        check = check_of(policy, chain)
+        await check.is_newer(trusted.root, registry)
+        check.judge(registry)
+        chain.down = True
+        await check.is_newer(trusted.root, registry)
+        check.judge(registry)
+        assert (check.problem is not None) == told

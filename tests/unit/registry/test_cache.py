@@ -67,6 +67,7 @@ def test_roots_may_be_all_there_is(tmp_path: Path) -> None:
     only = Remembered("devnet/x", (b"r1", b"r2"))
     assert cache_at(tmp_path).store(only) == only
     assert cache_at(tmp_path).load("devnet/x") == only
+    assert cache_at(tmp_path).store(one(3)) == one(3, roots=(b"r1", b"r2"))
 
 
 @pytest.mark.parametrize("lost", ["root_version", "version", "digest"])
