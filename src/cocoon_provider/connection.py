@@ -156,6 +156,9 @@ class Connection:
 
     def _start_request(self, event: MessageReceived, request: messages.Request) -> None:
         stream = event.stream
+        asked = [
+            (request, event.body)
+        ]  # let go of once it is admitted, however long the answer takes
         inbox = self._inboxes[stream] = Inbox()
         if event.end:
             inbox.cancel()
@@ -170,7 +173,7 @@ class Connection:
                     raise Refusal(
                         WireCode.DRAINING, "this session is an hour old; connect anew and ask again"
                     )
-                if not await self._service.serve(client, request, event.body, inbox, send):
+                if not await self._service.serve(client, *asked.pop(), inbox, send):
                     self._idle_pace.count()
             except Refusal:
                 self._idle_pace.count()

@@ -58,6 +58,7 @@ class Service:
             ConnectionLostError: the client is gone.
         """
         admitted = await self._admission.admit(client, request, body)
+        del request, body  # they may be large, and nothing needs them any more
         if isinstance(admitted, Replay):
             for frame in admitted.frames:
                 await send(frame)

@@ -39,12 +39,11 @@ class _Stream:
 class _Partial:
     """A body of which records are still to come."""
 
-    __slots__ = ("chunks", "kind", "size")
+    __slots__ = ("body", "kind")
 
-    def __init__(self, kind: FrameType, chunk: bytes) -> None:
+    def __init__(self, kind: FrameType) -> None:
         self.kind = kind
-        self.chunks = [chunk]
-        self.size = len(chunk)
+        self.body = bytearray()  # a list of parts would weigh many times as much where they are tiny
 
 
 class StreamTable:
@@ -123,7 +122,7 @@ class StreamTable:
         if partial is not None:
             if kind is not partial.kind:
                 raise RemoteProtocolError(f"{kind.name} inside an unfinished {partial.kind.name}")
-            size += partial.size
+            size += len(partial.body)
         else:
             fault = self._fault(stream, kind, from_client=from_client)
             if fault is not None:
@@ -134,16 +133,12 @@ class StreamTable:
             )
         if partial is None:
             self._opened(stream, kind)
-            if more:
-                self._partial[stream] = _Partial(kind, chunk)
-                return None
-            body = chunk
-        else:
-            partial.chunks.append(chunk)
-            partial.size = size
-            if more:
-                return None
-            body = b"".join(partial.chunks)
+        if more:
+            self._keep(stream, kind, chunk)
+            return None
+        body = chunk
+        if partial is not None:
+            body = bytes(partial.body + chunk)
             del self._partial[stream]
         end = bool(flags & FLAG_END)
         fault = self._end_fault(stream, kind, from_client=from_client, end=end)
@@ -151,6 +146,13 @@ class StreamTable:
             raise RemoteProtocolError(fault)
         self._passed(stream, kind, from_client=from_client, end=end)
         return body
+
+    def _keep(self, stream: int, kind: FrameType, chunk: bytes) -> None:
+        """Hold a part until the rest comes. All that is unfinished fits into one largest body."""
+        held = sum(len(one.body) for one in self._partial.values()) + len(chunk)
+        if held > max(self._limits.values()):
+            raise RemoteProtocolError(f"{held} bytes of unfinished bodies", CLOSE_TOO_LARGE)
+        self._partial.setdefault(stream, _Partial(kind)).body.extend(chunk)
 
     def _fault(self, stream: int, kind: FrameType, *, from_client: bool) -> str | None:
         """Why this frame may not start here, or None."""
