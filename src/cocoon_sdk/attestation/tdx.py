@@ -11,6 +11,7 @@ from cocoon_sdk.attestation.steps import Checklist, QuoteFacts
 from cocoon_sdk.errors import ConfigError
 
 _TDX = 0x81  # tee_type of the quote's header
+_SIGNED = "signed by the platform, whose chain ends at Intel's root"
 _PANIC = "pyo3_runtime"  # the module of the exception that a panic in Rust becomes
 
 
@@ -42,10 +43,12 @@ class DcapQuotes:
         if isinstance(claims, str):
             _explain(library, quote, material, claims, checklist)
             return None
-        checklist.note(
-            "signature", True, "signed by the platform, whose chain ends at Intel's root"
-        )
-        facts = _facts(parsed.report, claims)
+        facts = _try(lambda: _facts(parsed.report, claims))
+        if isinstance(facts, str):
+            why = f"this version of dcap-qvl answers in another form: {facts}"
+            checklist.note("signature", False, why)
+            return None
+        checklist.note("signature", True, _SIGNED)
         if now >= facts.expires:
             checklist.note("collateral", False, f"the collateral ended {now - facts.expires} s ago")
             return None
@@ -103,7 +106,7 @@ def _explain(library: Any, quote: bytes, material: Any, why: str, checklist: Che
     if isinstance(earlier, str):
         checklist.note("signature", False, f"no valid chain from the quote to Intel's root: {why}")
         return
-    checklist.note("signature", True, "signed by the platform, whose chain ends at Intel's root")
+    checklist.note("signature", True, _SIGNED)
     checklist.note("collateral", False, f"the collateral is not valid now: {why}")
 
 

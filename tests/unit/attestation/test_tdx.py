@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from attestation_world import GENUINE_AT, Genuine, policy
 
+from cocoon_sdk.attestation import tdx
 from cocoon_sdk.attestation.policy import AttestationPolicy
 from cocoon_sdk.attestation.steps import Checklist, QuoteFacts
 from cocoon_sdk.attestation.tdx import DcapQuotes
@@ -147,10 +148,25 @@ def test_quotes_of_any_length_are_refused_without_harm(genuine: Genuine) -> None
         assert result.failed[0].name in {"quote", "signature"}
 
 
-def test_a_quote_that_claims_to_be_of_sgx(genuine: Genuine) -> None:
-    quote = bytearray(genuine.quote)
-    quote[0:8] = b"\x03\0\x02\0\0\0\0\0"
-    assert first_failure(replace(genuine, quote=bytes(quote))) == "quote"
+def test_a_quote_of_sgx_is_none_of_tdx(genuine: Genuine) -> None:
+    """Readable as one: an enclave's report of 384 bytes in place of a machine's."""
+    quote = genuine.quote[:4] + bytes(4) + genuine.quote[8:48] + bytes(384) + genuine.quote[SIGNED:]
+    steps = Checklist()
+    assert DcapQuotes().check(quote, genuine.collateral, GENUINE_AT, steps) is None
+    [step] = steps.steps
+    assert (step.name, step.ok, step.detail) == (
+        "quote",
+        False,
+        "this is a quote of SGX, not of TDX",
+    )
+
+
+def test_a_library_that_overlooks_the_end_is_not_enough(
+    genuine: Genuine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = tdx._verify
+    monkeypatch.setattr(tdx, "_verify", lambda *at: real(*at[:3], GENUINE_AT))
+    assert first_failure(genuine, GENUINE_AT + 40 * 86_400) == "collateral"
 
 
 # The issuer of the platform's revocation list comes with the quote itself; `pck_crl_issuer_chain` is not read.
@@ -243,3 +259,11 @@ def test_a_panic_of_the_library_is_a_refusal(
     monkeypatch.setattr(dcap_qvl, "parse_quote", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         verify(genuine)
+
+
+def test_a_library_that_answers_otherwise_is_not_believed(
+    genuine: Genuine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer in ({}, {"tcb": None}, {"tcb": {"status": "UpToDate"}}):
+        monkeypatch.setattr(tdx, "_verify", lambda *_, answer=answer: answer)
+        assert first_failure(genuine) == "signature"

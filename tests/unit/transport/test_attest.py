@@ -312,6 +312,22 @@ async def test_fresh_quotes_are_made_once_a_session(tmp_path: Path) -> None:
         assert len(asked) == stub.handshakes == 1
 
 
+async def test_a_sessions_quote_lapses_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with StubProvider().listening() as stub:
+        quoting(stub, honest_quote)
+        descriptor = attested(stub, expires=int(time.time()) + 5 * 3_600)
+        customer = make_customer(tmp_path, (stub, descriptor))
+        async with customer.client(**demanding(attestation=policy(fresh=True))) as client:
+            await answer(client)
+            judge = client.request_settings().core.attestations
+            assert judge is not None
+            # Past the collateral of both quotes, which the fakes give two hours.
+            monkeypatch.setattr(judge, "_clock", lambda: time.time() + 3 * 3_600)
+            assert (await answer(client)).attestation.fresh
+        assert [type(one) for one in stub.questions].count(messages.AttestChallenge) == 2
+        assert stub.handshakes == 1
+
+
 async def test_a_quote_of_another_session_is_a_replay(tmp_path: Path) -> None:
     recorded: list[messages.Message] = []
 
