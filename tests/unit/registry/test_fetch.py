@@ -122,6 +122,55 @@ async def test_refresh_in_the_background_once_no_longer_fresh(site: Site, tmp_pa
     assert (await client.snapshot()).version == 2
 
 
+async def test_one_background_refresh_does_not_stand_in_the_way_of_the_next(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    for version in (2, 3):
+        site.world.now += 3 * 3600
+        site.world.publish_registry(version)
+        await client.snapshot()
+        await settle(client)
+        assert (await client.snapshot()).version == version
+
+
+async def test_a_fork_met_in_the_background_is_kept_as_evidence(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    site.world.now += 3 * 3600
+    site.world.publish_registry(1, entries=[])
+    await client.snapshot()
+    await settle(client)
+    assert list((tmp_path / "evidence").iterdir())
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
+async def test_a_fork_instead_of_an_expired_copy_is_called_a_fork(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    site.world.now += DAY
+    site.world.publish_registry(1, entries=[])
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
+async def test_what_another_worker_saw_counts_for_the_next_refresh(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    old = site.world.registry_raw
+    site.world.publish_registry(2)
+    await client_of(site, tmp_path).refresh()
+    site.world.registry_raw = old
+    with pytest.raises(RegistryRollbackError):
+        await client.refresh()
+
+
 async def test_the_tag_saves_the_body(site: Site, tmp_path: Path) -> None:
     client = client_of(site, tmp_path)
     first = await client.snapshot()
@@ -257,6 +306,26 @@ async def test_a_file_signed_again_is_read_again(site: Site, tmp_path: Path) -> 
     assert (await client.snapshot()).version == 2
     again = RegistryClient(tmp_path, trust=world.roots[1], clock=world.clock)
     assert (await again.snapshot()).version == 2
+
+
+async def test_a_file_that_is_broken_again_and_again_is_not_read_for_every_request(
+    site: Site, tmp_path: Path
+) -> None:
+    world = site.world
+    path = tmp_path / "registry.json"
+    path.write_bytes(world.registry_raw or b"")
+    client = RegistryClient(path, trust=world.roots[1], clock=world.clock)
+    await client.snapshot()
+    path.write_bytes(b"half a fi")
+    assert (await client.snapshot()).version == 1
+    first = client.refresh_error
+    assert first is not None
+    path.write_bytes(b"half a file")
+    assert (await client.snapshot()).version == 1
+    assert client.refresh_error is first
+    world.now += RETRY_AFTER
+    await client.snapshot()
+    assert client.refresh_error is not first
 
 
 async def test_bytes_need_a_pinned_root(site: Site) -> None:

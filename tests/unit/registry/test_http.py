@@ -182,6 +182,30 @@ async def test_a_connection_that_fails() -> None:
         await source(handler).registry(None)
 
 
+async def test_what_inflates_to_nothing_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The header of a gzip file may hold a name without end."""
+    monkeypatch.setattr(registry_http, "MAX_REGISTRY_BYTES", 100_000)
+    sent = 0
+
+    async def named() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield b"\x1f\x8b\x08\x08" + bytes(6)
+        for _ in range(1000):
+            sent += 1000
+            yield b"n" * 1000
+
+    with pytest.raises(RegistryFormatError, match="above the limit"):
+        await source(answers(content=named(), **{"Content-Encoding": "gzip"})).registry(None)
+    assert sent <= 102_000
+
+
+@pytest.mark.parametrize("tag", ["\x7f", "a\x01b"])
+async def test_a_tag_that_no_header_can_carry_back_is_not_kept(tag: str) -> None:
+    fetched = await source(answers(ETag=tag)).registry(None)
+    assert fetched is not None
+    assert fetched.etag is None
+
+
 async def test_an_absurd_tag_is_not_kept() -> None:
     fetched = await source(answers(ETag="x" * 300)).registry(None)
     assert fetched is not None
