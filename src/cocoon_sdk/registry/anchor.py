@@ -21,7 +21,7 @@ from cocoon_sdk.errors import (
 )
 from cocoon_sdk.registry.model import RootPayload
 from cocoon_sdk.registry.network import parse_network
-from cocoon_sdk.registry.verify import Seen, VerifiedRegistry
+from cocoon_sdk.registry.verified import Seen, VerifiedRegistry
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import ChainClient
 

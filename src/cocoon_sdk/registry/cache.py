@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryEquivocationError, StoreError
 from cocoon_sdk.registry.files import read_bytes, read_json, replace_file
-from cocoon_sdk.registry.verify import Seen
+from cocoon_sdk.registry.verified import Seen
 from cocoon_sdk.store.lock import file_lock
 
 

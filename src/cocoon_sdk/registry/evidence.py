@@ -18,7 +18,8 @@ from cocoon_sdk.errors import RegistryEquivocationError, RegistryFormatError
 from cocoon_sdk.registry.files import replace_file
 from cocoon_sdk.registry.strict import decode_strict
 from cocoon_sdk.registry.trust import Trust
-from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES, TrustedSet, VerifiedRegistry
+from cocoon_sdk.registry.verified import VerifiedRegistry
+from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES, TrustedSet
 
 MAX_EVIDENCE_BYTES = 3 * MAX_REGISTRY_BYTES
 

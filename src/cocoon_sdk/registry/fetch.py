@@ -18,7 +18,7 @@ from cocoon_sdk.registry.opening import OpenRegistry, open_registry
 from cocoon_sdk.registry.snapshot import Snapshot
 from cocoon_sdk.registry.sources import SourceSpec
 from cocoon_sdk.registry.trust import TrustSource
-from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.registry.verified import VerifiedRegistry
 from cocoon_sdk.ton.chain import ChainClient
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
 from cocoon_sdk.registry.listing import ListedEntry, Listing
 from cocoon_sdk.registry.model import Descriptor, Entry
 from cocoon_sdk.registry.network import parse_network, registry_id
-from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.registry.verified import VerifiedRegistry
 from cocoon_sdk.ton.chain import DEVNET_NETWORK
 
 

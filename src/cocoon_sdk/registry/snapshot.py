@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cocoon_sdk.errors import CocoonError, RegistryError
 from cocoon_sdk.registry.listed import ListedProvider, Origin, SeenSequences, origin_of
 from cocoon_sdk.registry.model import Shard
-from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.registry.verified import VerifiedRegistry
 
 _REMEMBERED_MODELS = 1024  # names come from requests, so they are not remembered without end
 

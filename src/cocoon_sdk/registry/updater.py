@@ -21,7 +21,8 @@ from cocoon_sdk.registry.listed import SeenSequences
 from cocoon_sdk.registry.mirrors import Places, Race
 from cocoon_sdk.registry.sources import Fetched, Source
 from cocoon_sdk.registry.trust import Trust, TrustKeys
-from cocoon_sdk.registry.verify import TrustedSet, VerifiedRegistry, check_times
+from cocoon_sdk.registry.verified import VerifiedRegistry, check_times
+from cocoon_sdk.registry.verify import TrustedSet
 
 MAX_ROOTS_PER_REFRESH = 64
 

@@ -7,52 +7,35 @@ files in any order; it either moves forward or raises and stays where it was.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from cocoon_sdk.errors import (
     RegistryEquivocationError,
-    RegistryExpiredError,
     RegistryFormatError,
     RegistryRollbackError,
     RegistrySignatureError,
 )
-from cocoon_sdk.registry.descriptor import CLOCK_SKEW
 from cocoon_sdk.registry.dsse import decode_envelope, verify_envelope
-from cocoon_sdk.registry.listing import Listing, list_entries
+from cocoon_sdk.registry.listing import list_entries
 from cocoon_sdk.registry.model import REGISTRY_TYPE, ROOT_TYPE, RegistryPayload, RootPayload
 from cocoon_sdk.registry.network import parse_network
 from cocoon_sdk.registry.strict import decode_strict
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES, Trust, TrustKeys
+from cocoon_sdk.registry.verified import Seen, VerifiedRegistry, check_times
+
+__all__ = [
+    "MAX_REGISTRY_BYTES",
+    "NewerRootNeededError",
+    "Seen",
+    "TrustedSet",
+    "VerifiedRegistry",
+    "check_times",
+]
 
 MAX_REGISTRY_BYTES = 160 * 1024 * 1024  # 100,000 providers in one file, and some room
 
 
 class NewerRootNeededError(RegistrySignatureError):
     """The registry names a root that is newer than the newest trusted one."""
-
-
-class Seen(NamedTuple):
-    """The newest registry ever accepted. Order is by (root_version, version), never by digest."""
-
-    root_version: int
-    version: int
-    digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class VerifiedRegistry:
-    """A registry that passed every check at the time it was accepted."""
-
-    raw: bytes
-    payload: RegistryPayload
-    digest: bytes  # SHA-256 of the payload
-    listing: Listing
-
-    @property
-    def seen(self) -> Seen:
-        """The floor that this registry sets for later ones."""
-        return Seen(self.payload.root_version, self.payload.version, self.digest)
 
 
 class TrustedSet:
@@ -243,31 +226,6 @@ class TrustedSet:
                 f"registry {payload.version} does not continue version {seen.version} as seen here "
                 f"(prev {payload.prev}, expected {seen.digest.hex()})"
             )
-
-
-def check_times(
-    payload: RegistryPayload, root: RootPayload, now: int, *, allow_stale: bool = False
-) -> None:
-    """Refuse a registry or root that is out of date at `now`.
-
-    Raises:
-        RegistryExpiredError: issued in the future, expired, or the root expired.
-    """
-    if payload.issued > now + CLOCK_SKEW:
-        raise RegistryExpiredError(
-            f"registry {payload.version} was issued {payload.issued - now} s in the future; "
-            "check this machine's clock"
-        )
-    if now >= payload.expires and not allow_stale:
-        raise RegistryExpiredError(
-            f"registry {payload.version} expired {now - payload.expires} s ago; "
-            "its operator must sign a new one"
-        )
-    if now >= root.expires:
-        raise RegistryExpiredError(
-            f"root {root.version} expired {now - root.expires} s ago; "
-            "the holders of the root keys must sign a new one"
-        )
 
 
 def _role_changed(old: RootPayload, new: RootPayload) -> bool:

@@ -13,7 +13,7 @@ from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.shards import shards_of_model
 from cocoon_sdk.registry.shelf import ShardShelf
 from cocoon_sdk.registry.snapshot import LoadedShard, Snapshot, make_snapshot
-from cocoon_sdk.registry.verify import VerifiedRegistry
+from cocoon_sdk.registry.verified import VerifiedRegistry
 
 SHARDS_PER_MODEL = 4
 CANDIDATES_PER_MODEL = 64
