@@ -1,6 +1,6 @@
 """Cells of TON, typed and strict, on pytoniq-core.
 
-The only module that imports pytoniq-core. Its reader returns short numbers where bits are missing
+With `mnemonic` the only module that imports pytoniq-core. Its reader returns short numbers where bits are missing
 and its serialiser takes exponential time on shared sub-trees; here a short read is an error and a
 bag of cells is written by a serialiser of our own. Never parse a bag of cells that a peer sent
 (payments.md §2): only what we made ourselves, package data, and chain API answers, up to `MAX_BOC`.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cocoon_sdk.errors import (
     ChainDataError,
@@ -22,62 +21,23 @@ from cocoon_sdk.errors import (
 )
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.ton.address import Address
-from cocoon_sdk.ton.cells import Builder, Cell, cell_from_boc, cell_to_boc
+from cocoon_sdk.ton.cells import Builder, cell_from_boc, cell_to_boc
 from cocoon_sdk.ton.chain import AccountState, ChainClient, TransactionInfo
-from cocoon_sdk.ton.fees import estimate
-from cocoon_sdk.ton.message import external_message, internal_message, normalised_hash, state_init
+from cocoon_sdk.ton.message import external_message, state_init
 from cocoon_sdk.ton.shortage import too_little
-from cocoon_sdk.ton.wallet_code import WALLET_CODE_HASH, wallet_code
+from cocoon_sdk.ton.transfer import OutMessage, SignedTransfer, failure, fees_at_most
+from cocoon_sdk.ton.wallet_code import WALLET_CODE_HASH, wallet_code, wallet_id
+
+__all__ = ["OutMessage", "SignedTransfer", "Wallet", "wallet_id"]
 
 MAX_MESSAGES = 255
-DEFAULT_MODE = 3  # the wallet pays the fees; an action that cannot be carried out is skipped
 LIFETIME = 90  # seconds for which a signed message may be executed
+EXPIRY_MARGIN = 15  # seconds by which a shard's clock may be behind the masterchain's
 INDEX_DELAY = 15.0  # seconds that the index of traces may lag behind the account's state
+INDEX_SURE = 900  # seconds after which a trace that the index does not know never was
 
 _SIGNED_EXTERNAL = 0x7369676E
 _SEND_MESSAGE = 0x0EC3C86D
-_IGNORE_ERRORS = 2
-_CARRY_BALANCE = 128
-
-
-@dataclass(frozen=True, slots=True)
-class OutMessage:
-    """One message that the wallet is to send.
-
-    Attributes:
-        value: nano.
-        bounce: whether the value comes back where the destination fails.
-        mode: the send mode; +2 is demanded by the wallet's code for signed external messages.
-    """
-
-    to: Address
-    value: int
-    body: Cell | None = None
-    bounce: bool = True
-    state_init: Cell | None = None
-    mode: int = DEFAULT_MODE
-
-    def cell(self) -> Cell:
-        """The message as the wallet puts it into its actions."""
-        return internal_message(
-            self.to, self.value, bounce=self.bounce, body=self.body, init=self.state_init
-        )
-
-    def __post_init__(self) -> None:
-        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            raise ConfigError(f"an amount is a whole number of nano, got {self.value!r}")
-        if not self.mode & _IGNORE_ERRORS or not 0 <= self.mode <= 255:
-            raise ConfigError(f"send mode {self.mode}: the wallet takes only modes with +2")
-
-
-def wallet_id(network: int, workchain: int = 0) -> int:
-    """The 32-bit id of a V5R1 wallet, which is part of its address and of what it signs.
-
-    The client's context (one set bit, workchain, version 0, subwallet 0) xor the network's global
-    id, so that a signature for one network is void on the others.
-    """
-    context = 1 << 31 | (workchain & 0xFF) << 23
-    return context ^ (network & 0xFFFFFFFF)
 
 
 class Wallet:
@@ -109,8 +69,7 @@ class Wallet:
     async def check_funds(self, chain: ChainClient, messages: Sequence[OutMessage]) -> AccountState:
         """The wallet's account; raises InsufficientFundsError where it cannot pay for these messages."""
         state = await self._account(chain)
-        needed = estimate(message.cell() for message in messages)
-        needed += sum(m.value for m in messages if not m.mode & _CARRY_BALANCE)
+        needed = fees_at_most(messages) + sum(m.value for m in messages if not m.carries_all)
         if state.balance < needed:
             raise too_little(self.address, self.network, holds=state.balance, needed=needed)
         return state
@@ -168,58 +127,97 @@ class Wallet:
             ChainUnavailableError: the outcome is not known yet; the message says until when it can
                 still be executed. A later message with the same `seqno` excludes this one.
         """
-        if chain.network != self.network:
-            raise ConfigError(f"a wallet of network {self.network} cannot send on {chain.network}")
         async with self._lock:
-            state = await self.check_funds(chain, messages)
-            seqno = self._seqno_of(state)
-            valid_until = state.block_time + LIFETIME
-            boc = self.build_transfer(messages, seqno, valid_until, deploy=state.status != "active")
-            trace = await self._deliver(chain, boc, seqno, valid_until, timeout)
-            self._next_seqno = max(self._next_seqno, seqno + 1)
+            transfer = await self.sign(chain, messages)
+            trace = await self._hand_in(chain, transfer, timeout)
         failed = [row for row in (trace if check else trace[:1]) if not row.success]
         if failed:
-            raise TransactionFailedError(
-                f"the transaction of {failed[0].account} at {failed[0].lt} failed "
-                f"(exit code {failed[0].exit_code}); fees are lost, values came back where they bounce",
-                exit_code=failed[0].exit_code,
-            )
+            raise failure(failed[0])
         return trace
 
-    async def _deliver(
-        self, chain: ChainClient, boc: bytes, seqno: int, valid_until: int, patience: float
-    ) -> tuple[TransactionInfo, ...]:
-        """Hand in one signed message and find out what became of it."""
-        msg_hash = normalised_hash(cell_from_boc(boc))
-        with contextlib.suppress(ChainUnavailableError):  # then the search below decides
-            await chain.send_boc(boc)
-        try:
-            return await chain.wait_message(msg_hash, timeout=patience)
-        except (ChainError, ConfigError) as error:  # whatever it is, the message may be executed
-            return await self._find_out(chain, msg_hash, seqno, valid_until, error)
+    async def sign(self, chain: ChainClient, messages: Sequence[OutMessage]) -> SignedTransfer:
+        """The one signed message that sends all of these, for whoever must store it before it goes out.
 
-    async def _find_out(
+        Until it was delivered or has expired nothing else should be signed: a message with the same
+        `seqno` would exclude it.
+
+        Raises:
+            ConfigError: the wallet is of another network; no message or more than 255.
+            InsufficientFundsError: the balance does not cover values and fees.
+        """
+        if chain.network != self.network:
+            raise ConfigError(f"a wallet of network {self.network} cannot send on {chain.network}")
+        state = await self.check_funds(chain, messages)
+        seqno, valid_until = self._seqno_of(state), state.block_time + LIFETIME
+        boc = self.build_transfer(messages, seqno, valid_until, deploy=state.status != "active")
+        return SignedTransfer(boc, seqno, valid_until)
+
+    async def deliver(
         self,
         chain: ChainClient,
-        msg_hash: bytes,
-        seqno: int,
-        valid_until: int,
-        cause: CocoonError,
+        transfer: SignedTransfer,
+        *,
+        timeout: float = 60.0,  # noqa: ASYNC109 - unlike a cancellation it raises our own error
+    ) -> tuple[TransactionInfo, ...] | None:
+        """Hand in what `sign` gave, or find out what became of it, in whatever process that was.
+
+        Returns:
+            the whole trace, failed rows included; None where it was not executed and never can be.
+
+        Raises:
+            TransactionFailedError: refused; nothing was executed.
+            ChainUnavailableError: the outcome is not known yet.
+        """
+        async with self._lock:
+            state = await self._account(chain)
+            if self._seqno_of(state) == transfer.seqno:
+                if state.block_time > transfer.valid_until + EXPIRY_MARGIN:
+                    return None
+                try:
+                    return await self._hand_in(chain, transfer, timeout)
+                except TransactionFailedError:
+                    state = await self._account(chain)
+                    if self._seqno_of(state) == transfer.seqno:
+                        raise
+            # Executed, if not by us; or another message of this wallet took its place.
+            try:
+                return await chain.wait_message(transfer.msg_hash, timeout=INDEX_DELAY)
+            except ChainUnavailableError:
+                if state.block_time > transfer.valid_until + INDEX_SURE:
+                    return None
+                raise
+
+    async def _hand_in(
+        self, chain: ChainClient, transfer: SignedTransfer, patience: float
+    ) -> tuple[TransactionInfo, ...]:
+        """Send for the first time and wait."""
+        with contextlib.suppress(ChainUnavailableError):  # then the search below decides
+            await chain.send_boc(transfer.boc)
+        try:
+            trace = await chain.wait_message(transfer.msg_hash, timeout=patience)
+        except (ChainError, ConfigError) as error:  # whatever it is, the message may be executed
+            trace = await self._find_out(chain, transfer, error)
+        self._next_seqno = max(self._next_seqno, transfer.seqno + 1)
+        return trace
+
+    async def _find_out(
+        self, chain: ChainClient, transfer: SignedTransfer, cause: CocoonError
     ) -> tuple[TransactionInfo, ...]:
         """Judge by the account whether a message whose trace did not show up was executed."""
+        name, until = transfer.msg_hash.hex(), transfer.valid_until
         expired = False
         with contextlib.suppress(ChainError, ConfigError):
             state = await chain.get_account(self.address)
-            if self._seqno_of(state) > seqno:
-                return await chain.wait_message(msg_hash, timeout=INDEX_DELAY)
-            expired = state.block_time > valid_until
+            if self._seqno_of(state) > transfer.seqno:
+                return await chain.wait_message(transfer.msg_hash, timeout=INDEX_DELAY)
+            expired = state.block_time > until + EXPIRY_MARGIN
         if expired:
             raise ChainUnavailableError(
-                f"message {msg_hash.hex()} expired unexecuted; nothing was sent, try again"
+                f"message {name} expired unexecuted; nothing was sent, try again"
             ) from cause
         raise ChainUnavailableError(
-            f"message {msg_hash.hex()} is not confirmed; it can still be executed until "
-            f"{valid_until} (Unix time), so look at the balance before paying anew"
+            f"message {name} is not confirmed; it can still be executed until {until} (Unix time), "
+            "so look at the balance before paying anew"
         ) from cause
 
     async def _account(self, chain: ChainClient) -> AccountState:

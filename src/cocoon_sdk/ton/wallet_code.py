@@ -1,4 +1,4 @@
-"""The code of wallet V5R1, as deployed for every wallet of that version.
+"""The code and id of wallet V5R1, as deployed for every wallet of that version.
 
 Public data of the TON network; its hash is checked when it is loaded.
 """
@@ -38,3 +38,13 @@ def wallet_code() -> Cell:
     if code.hash != WALLET_CODE_HASH:
         raise ChainDataError("the wallet code in this installation is damaged; install it again")
     return code
+
+
+def wallet_id(network: int, workchain: int = 0) -> int:
+    """The 32-bit id of a V5R1 wallet, which is part of its address and of what it signs.
+
+    The client's context (one set bit, workchain, version 0, subwallet 0) xor the network's global
+    id, so that a signature for one network is void on the others.
+    """
+    context = 1 << 31 | (workchain & 0xFF) << 23
+    return context ^ (network & 0xFFFFFFFF)

@@ -22,7 +22,10 @@ from cocoon_sdk.ton.chain import DEVNET_NETWORK, MAINNET, TESTNET, AccountState,
 from cocoon_sdk.ton.fees import estimate, tree_size
 from cocoon_sdk.ton.message import normalised_hash, split_external, state_init
 from cocoon_sdk.ton.shortage import too_little
+from cocoon_sdk.ton.transfer import failure
 from cocoon_sdk.ton.wallet import (
+    EXPIRY_MARGIN,
+    INDEX_SURE,
     LIFETIME,
     OutMessage,
     Wallet,
@@ -273,7 +276,7 @@ async def test_expired_message_is_told_apart(wallet, monkeypatch):
     chain.drop = True
 
     async def expire(msg_hash, *, timeout):
-        chain.block_time += LIFETIME + 1
+        chain.block_time += LIFETIME + EXPIRY_MARGIN + 1
         raise ChainUnavailableError("not found")
 
     monkeypatch.setattr(chain, "wait_message", expire)
@@ -386,3 +389,77 @@ def test_a_lack_of_coins_says_what_to_do(network: int, advice: str):
     assert "holds 0.5 coins" in said
     assert "need 1.6; send it 1.1 coins more" in said
     assert said.endswith(advice.format(name))
+
+
+@pytest.mark.anyio
+async def test_what_was_signed_is_executed_once_however_often_it_is_delivered(wallet):
+    chain = FakeChain(wallet, seqno=4)
+    transfer = await wallet.sign(chain, [OutMessage(TO, 5)])
+    assert (transfer.seqno, transfer.valid_until) == (4, 1_000 + LIFETIME)
+    assert chain.sent == []
+    for _ in range(3):  # by whoever, also after it has expired
+        assert await Wallet(KEY, TESTNET).deliver(chain, transfer) == chain.rows
+        chain.block_time += LIFETIME
+    assert chain.sent == [transfer.boc]
+    assert chain.seqno == 5
+
+
+@pytest.mark.anyio
+async def test_a_delivery_that_lost_its_answer_is_finished_by_the_next(wallet):
+    chain = FakeChain(wallet, seqno=4)
+    transfer = await wallet.sign(chain, [OutMessage(TO, 5)])
+    chain.drop = chain.lose_answer = True
+    with pytest.raises(ChainUnavailableError):
+        await wallet.deliver(chain, transfer)
+    chain.drop, chain.lose_answer, chain.hide_traces = False, False, 0
+    assert await Wallet(KEY, TESTNET).deliver(chain, transfer) == chain.rows
+    assert chain.sent == [transfer.boc] * 2
+
+
+@pytest.mark.anyio
+async def test_what_expired_is_neither_sent_nor_waited_for(wallet):
+    chain = FakeChain(wallet, seqno=4)
+    transfer = await wallet.sign(chain, [OutMessage(TO, 5)])
+    chain.block_time += LIFETIME + EXPIRY_MARGIN  # a shard may still be behind
+    chain.drop = True
+    with pytest.raises(ChainUnavailableError):
+        await wallet.deliver(chain, transfer)
+    chain.block_time += 1
+    assert await wallet.deliver(chain, transfer) is None
+    assert chain.sent == [transfer.boc]
+
+
+@pytest.mark.anyio
+async def test_another_message_in_its_place_makes_it_void_once_the_index_must_know(wallet):
+    chain = FakeChain(wallet, seqno=4)
+    transfer = await wallet.sign(chain, [OutMessage(TO, 5)])
+    await wallet.send(chain, [OutMessage(TO, 6)])
+    with pytest.raises(ChainUnavailableError):
+        await Wallet(KEY, TESTNET).deliver(chain, transfer)
+    chain.block_time += LIFETIME + INDEX_SURE + 1
+    assert await Wallet(KEY, TESTNET).deliver(chain, transfer) is None
+    assert len(chain.sent) == 1
+
+
+@pytest.mark.anyio
+async def test_a_refusal_after_it_was_executed_is_no_refusal(wallet):
+    """Two processes hand in the same message; the later one is told that the number has moved on."""
+    chain = FakeChain(wallet, seqno=4)
+    transfer = await wallet.sign(chain, [OutMessage(TO, 5)])
+    honest = chain.send_boc
+
+    async def taken(boc):
+        await honest(boc)
+        raise TransactionFailedError("refused", exit_code=133)
+
+    chain.send_boc = taken
+    assert await wallet.deliver(chain, transfer) == chain.rows
+    chain.send_boc, chain.refuse = honest, TransactionFailedError("refused", exit_code=135)
+    fresh = await wallet.sign(chain, [OutMessage(TO, 5)])
+    with pytest.raises(TransactionFailedError):
+        await wallet.deliver(chain, fresh)
+
+
+def test_failures_are_told_in_words(wallet):
+    row = TransactionInfo(TO, 7, 1_000, False, 113, 5, 0, None)
+    assert "exit code 113: the close delay has not passed" in str(failure(row))
