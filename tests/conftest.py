@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 from model_fixtures import model_cache, smollm2, smollm2_gguf, tiny_model
+from postgres_fixtures import _postgres_server, postgres, postgres_url
 
-__all__ = ["model_cache", "smollm2", "smollm2_gguf", "tiny_model"]
+__all__ = [
+    "_postgres_server",
+    "model_cache",
+    "postgres",
+    "postgres_url",
+    "smollm2",
+    "smollm2_gguf",
+    "tiny_model",
+]
 
 REQUIRED = set(filter(None, os.environ.get("COCOON_REQUIRE", "").split(",")))
 

@@ -3,6 +3,8 @@
 A job is a function of a connection. Jobs run one after another in the order they were handed in; those
 that wait together share one transaction, each in a savepoint of its own, so that many small writes
 cost one flush to disk. A job's result is given out only after its transaction is durable.
+
+A server that is out of reach fails the jobs that wait, each with StoreError; later jobs dial again.
 """
 
 from __future__ import annotations
@@ -10,53 +12,29 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection
 
 from cocoon_sdk.errors import StoreError
 from cocoon_sdk.settings import state_dir
-from cocoon_sdk.store.engine import make_engine
+from cocoon_sdk.store import roles
+from cocoon_sdk.store.writer import Job, Writer
 
 T = TypeVar("T")
 
 _MAX_GROUP = 64
+_ASK_AGAIN = 0.2  # seconds between questions for a role
 
 
 def default_url(name: str) -> str:
     """The SQLite file `name`.sqlite under the state folder; `name` may hold slashes."""
     return f"sqlite:///{state_dir() / name}.sqlite"
-
-
-class _Job:
-    __slots__ = ("call", "error", "future", "result")
-
-    def __init__(self, call: Callable[[Connection], Any]) -> None:
-        self.call = call
-        self.future: Future[Any] = Future()
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-    def run(self, connection: Connection) -> None:
-        """Run in a savepoint; what the job wrote stays only if it returns."""
-        try:
-            with connection.begin_nested():
-                self.result = self.call(connection)
-        except DBAPIError as error:
-            self.error = _store_error(error)
-        except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the job
-            self.error = error
-
-    def finish(self) -> None:
-        """Give the outcome to whoever waits."""
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
 
 
 class Database:
@@ -72,7 +50,8 @@ class Database:
     def __init__(self, url: str, *, migrations: str) -> None:
         self._url = url
         self._migrations = migrations
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._required: list[str] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self._closed = False
@@ -88,6 +67,39 @@ class Database:
     def run_sync(self, call: Callable[[Connection], T]) -> T:
         """As `run`, blocking."""
         return self._submit(call).result()
+
+    async def become(self, role: str, *, patience: float = 5.0) -> None:
+        """Have `role` from now on and write nothing without it, also after a lost connection.
+
+        Raises:
+            StoreError: another process keeps it for `patience` seconds, longer than one that is
+                being replaced needs to end.
+        """
+        if not await self._take(role, patience):
+            raise StoreError(f"another process is {role} in this database")
+        self._required.append(role)
+
+    @asynccontextmanager
+    async def alone(self, role: str, *, patience: float = 0.0) -> AsyncIterator[bool]:
+        """Have `role` while the body runs; False if another process keeps it for `patience` seconds.
+
+        Tasks of one process are not kept apart.
+        """
+        had = await self._take(role, patience)
+        try:
+            yield had
+        finally:
+            if had:
+                with suppress(StoreError):  # the end of the connection gives it back as well
+                    await self.run(lambda connection: roles.give_back(connection, role))
+
+    async def _take(self, role: str, patience: float) -> bool:
+        until = time.monotonic() + patience
+        while not await self.run(lambda connection: roles.take(connection, role)):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_ASK_AGAIN)
+        return True
 
     def close(self) -> None:
         """Finish the jobs handed in so far and close the connection. Closing twice is harmless."""
@@ -111,7 +123,7 @@ class Database:
         self.close()
 
     def _submit(self, call: Callable[[Connection], T]) -> Future[T]:
-        job = _Job(call)
+        job = Job(call)
         with self._lock:
             if self._closed:
                 raise StoreError("the database is closed")
@@ -122,47 +134,25 @@ class Database:
         return job.future
 
     def _work(self) -> None:
+        writer = Writer(self._url, self._migrations, self._required)
+        last = False
         try:
-            engine = make_engine(self._url)
-        except Exception as error:  # noqa: BLE001 - every waiting caller gets it
-            self._refuse_all(error)
-            return
-        try:
-            self._serve_engine(engine)
+            while not last and (first := self._jobs.get()) is not None:
+                group, last = self._gather(first)
+                if not group:
+                    continue
+                try:
+                    writer.commit(group)
+                except Exception as error:  # noqa: BLE001 - everyone who waits by now gets it
+                    for job in group:
+                        job.error = error
+                    last = self._refuse_waiting(error) or last
+                for job in group:
+                    job.finish()
         finally:
-            engine.dispose()
+            writer.close()
 
-    def _serve_engine(self, engine: Engine) -> None:
-        try:
-            connection = engine.connect()
-        except DBAPIError as error:
-            self._refuse_all(_store_error(error))
-            return
-        with connection:
-            try:
-                # Alembic takes as long to import as the rest of a client, and only this needs it.
-                from cocoon_sdk.store.migrate import migrate
-
-                with connection.begin():
-                    migrate(connection, self._migrations)
-            except DBAPIError as error:
-                self._refuse_all(_store_error(error))
-            except Exception as error:  # noqa: BLE001 - every waiting caller gets it
-                self._refuse_all(error)
-            else:
-                self._serve(connection)
-
-    def _serve(self, connection: Connection) -> None:
-        while (first := self._jobs.get()) is not None:
-            group, last = self._gather(first)
-            if group:
-                _commit(connection, group)
-            for job in group:
-                job.finish()
-            if last:
-                return
-
-    def _gather(self, first: _Job) -> tuple[list[_Job], bool]:
+    def _gather(self, first: Job) -> tuple[list[Job], bool]:
         """The jobs that wait now, without cancelled ones, and whether the database closes after."""
         group, waiting = [], first
         while True:
@@ -175,24 +165,12 @@ class Database:
                 return group, True
             waiting = following
 
-    def _refuse_all(self, error: Exception) -> None:
-        while (job := self._jobs.get()) is not None:
+    def _refuse_waiting(self, error: Exception) -> bool:
+        """Fail the jobs that have waited, rather than dial for each; whether the database closes."""
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is None:
+                return True
             if job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
-
-
-def _commit(connection: Connection, group: list[_Job]) -> None:
-    try:
-        with connection.begin():
-            for job in group:
-                job.run(connection)
-    except Exception as error:  # noqa: BLE001 - nothing of the group is durable, so all of it failed
-        for job in group:
-            job.error = _store_error(error) if isinstance(error, DBAPIError) else error
-
-
-def _store_error(error: DBAPIError) -> StoreError:
-    # Statements and parameters stay out of the message: they may name users.
-    refused = StoreError(f"the database refused a transaction: {error.orig}")
-    refused.__cause__ = error
-    return refused
+        return False

@@ -6,6 +6,7 @@ lock per transaction, so that the same code sees the same order of writers on bo
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 from pathlib import Path
@@ -14,11 +15,32 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
 
 from cocoon_sdk.errors import ConfigError, StoreError
 
+logger = logging.getLogger("cocoon_sdk.store")
+
 _BUSY_MS = 10_000
 _ADVISORY_LOCK = 0x434F434F4F4E  # "COCOON"
+
+# A server that does not answer is given up in time, whether it is being dialled or went silent.
+_CONNECT_ARGS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+# The last two free the writer's place, and the roles, of a client that died without a word.
+_SESSION = {
+    "lock_timeout": f"{_BUSY_MS}ms",
+    "statement_timeout": "30s",
+    "idle_in_transaction_session_timeout": "30s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
 
 
 def make_engine(url: str) -> Engine:
@@ -43,6 +65,30 @@ def make_engine(url: str) -> Engine:
             raise ConfigError(
                 f"unsupported database {other!r}; use sqlite:///path or postgresql://…"
             )
+
+
+def sqlite_file(connection: Connection) -> Path | None:
+    """The file of a SQLite database; None for one in memory, and for PostgreSQL."""
+    url = connection.engine.url
+    if url.get_backend_name() != "sqlite" or url.database in {None, "", ":memory:"}:
+        return None
+    return Path(str(url.database))
+
+
+def in_transaction(connection: Connection) -> bool:
+    """Whether the database itself is still in the transaction that was begun.
+
+    SQLite ends one by itself after some errors, such as a full disk, and takes a COMMIT all the same.
+    """
+    if connection.invalidated:
+        return False
+    driver: Any = connection.connection.driver_connection
+    if connection.engine.dialect.name == "sqlite":
+        return bool(driver.in_transaction)
+    return int(driver.info.transaction_status) == _IN_TRANSACTION
+
+
+_IN_TRANSACTION = 2  # PQTRANS_INTRANS of libpq: in a transaction that has not failed
 
 
 def _sqlite(url: URL) -> Engine:
@@ -84,11 +130,36 @@ def _postgresql(url: URL) -> Engine:
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     try:
-        engine = create_engine(url, pool_pre_ping=True)
+        engine = create_engine(
+            url,
+            # A snapshot for the whole transaction would be taken before the writer's place is ours.
+            isolation_level="READ COMMITTED",
+            poolclass=NullPool,
+            connect_args={k: v for k, v in _CONNECT_ARGS.items() if k not in url.query},
+        )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
-        raise ConfigError("PostgreSQL needs its driver: pip install 'psycopg[binary]'") from error
+        raise ConfigError(
+            "PostgreSQL needs its driver: pip install 'cocoon-sdk[postgres]'"
+        ) from error
+    event.listen(engine, "connect", _prepare_postgresql)
     event.listen(engine, "begin", _begin_exclusive)
     return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        for name, value in _SESSION.items():
+            cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+        cursor.execute("SELECT current_setting('fsync')")
+        if cursor.fetchone() == ("off",):
+            logger.warning(
+                "the PostgreSQL server runs with fsync=off: a power cut there may lose vouchers"
+            )
+    connection.commit()
 
 
 def _begin_exclusive(connection: Connection) -> None:

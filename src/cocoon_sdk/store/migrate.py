@@ -6,6 +6,7 @@ ledger and the provider's have a tree each and never share a database.
 
 from __future__ import annotations
 
+import logging
 from importlib.resources import files
 
 from alembic import command
@@ -15,13 +16,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
 from cocoon_sdk.errors import StoreError
+from cocoon_sdk.store.backup import back_up
+from cocoon_sdk.store.engine import sqlite_file
+
+logger = logging.getLogger("cocoon_sdk.store")
 
 
 def migrate(connection: Connection, migrations: str) -> None:
     """Apply what is missing, inside the transaction that `connection` is in.
 
+    A SQLite file that has a schema already is copied first, to `<file>.<revision>.bak`.
+
     Raises:
-        StoreError: the database was written by a newer version of this program, or for another purpose.
+        StoreError: the database was written by a newer version of this program, or for another purpose;
+            or the copy cannot be made.
     """
     package, _, folder = migrations.partition(":")
     config = Config()
@@ -38,6 +46,11 @@ def migrate(connection: Connection, migrations: str) -> None:
             "by a newer version or for another purpose: upgrade cocoon-sdk, or name another database"
         )
     if current != script.get_current_head():
+        file = sqlite_file(connection)
+        if current is not None and file is not None:
+            logger.warning(
+                "the schema of %s changes; a copy is in %s", file, back_up(file, current)
+            )
         command.upgrade(config, "head")
 
 

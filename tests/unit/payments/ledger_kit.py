@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from postgres_fixtures import database_url
+
 from cocoon_sdk.keys import Ed25519Key, derive_channel_key
 from cocoon_sdk.payments import ledger
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
@@ -54,7 +56,8 @@ STATE = ChannelState(
 
 
 def open_ledger(folder: Path) -> Database:
-    return Database(f"sqlite:///{folder / 'client.sqlite'}", migrations=CLIENT_MIGRATIONS)
+    """The ledger of a test's folder; opening it again is another process, or a restart."""
+    return Database(database_url(folder, "client.sqlite"), migrations=CLIENT_MIGRATIONS)
 
 
 def add_channel(database: Database, state: ChannelState = STATE) -> PaymentChannel:

@@ -26,8 +26,8 @@ class Clock:
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_ledger(tmp_path) as opened:
+def database(ledger_folder: Path) -> Iterator[Database]:
+    with open_ledger(ledger_folder) as opened:
         yield opened
 
 
@@ -119,9 +119,9 @@ async def test_a_failure_before_any_charge_releases_everything(database: Databas
     assert (await budget.spent())["total"] == 0
 
 
-async def test_a_crash_counts_in_full_and_cannot_reset_a_window(tmp_path: Path, clock: Clock):
+async def test_a_crash_counts_in_full_and_cannot_reset_a_window(ledger_folder: Path, clock: Clock):
     for number in range(3):
-        with open_ledger(tmp_path) as database:
+        with open_ledger(ledger_folder) as database:
             budget = BudgetLedger(database, Budget(hour=100), clock=clock)
             if number < 2:
                 await budget.open(name(number), 50, "p")  # and never settled

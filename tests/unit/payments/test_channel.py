@@ -48,8 +48,8 @@ FIRST = 100 * 20 + 64 * 100  # the window of a request with 100 prompt tokens
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_ledger(tmp_path) as opened:
+def database(ledger_folder: Path) -> Iterator[Database]:
+    with open_ledger(ledger_folder) as opened:
         yield opened
 
 
@@ -300,9 +300,9 @@ async def test_streams_in_parallel_add_up(channel: PaymentChannel):
 
 
 async def test_two_processes_on_one_ledger_cannot_sign_past_each_other(
-    tmp_path: Path, database: Database, channel: PaymentChannel
+    ledger_folder: Path, database: Database, channel: PaymentChannel
 ):
-    with open_ledger(tmp_path) as second:
+    with open_ledger(ledger_folder) as second:
         other = channel_of(second, channel.state.id)
         await asyncio.gather(
             *(ask(one, n + 10 * i) for n in range(5) for i, one in enumerate((channel, other)))

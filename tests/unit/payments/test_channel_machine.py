@@ -12,7 +12,9 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -23,10 +25,12 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from postgres_fixtures import PostgresServer
 
 from cocoon_sdk.errors import InsufficientFundsError
 from cocoon_sdk.payments.meter import Counts, cost, window_cost
 from cocoon_sdk.payments.receipt import Receipt, sign_receipt
+from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS
 from tests.unit.payments.ledger_kit import (
     PRICE,
     PROVIDER,
@@ -61,12 +65,14 @@ class Work:
 
 
 class ChannelMachine(RuleBasedStateMachine):
+    server: ClassVar[PostgresServer | None] = None
     running = Bundle("running")
     late = Bundle("late")
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
+        self.name = self.server and self.server.prepare(self.folder, CLIENT_MIGRATIONS)
         self.database = open_ledger(self.folder)
         self.channel = add_channel(self.database, POOR)
         self.works: dict[int, Work] = {}
@@ -78,6 +84,8 @@ class ChannelMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.database.close()
         shutil.rmtree(self.folder)
+        if self.server and self.name:
+            self.server.drop(self.name)
 
     def took(self, voucher) -> None:
         assert is_signed(voucher)
@@ -196,3 +204,19 @@ class ChannelMachine(RuleBasedStateMachine):
 
 ChannelMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 TestChannelMachine = ChannelMachine.TestCase
+
+
+class PostgresChannelMachine(ChannelMachine):
+    pass
+
+
+PostgresChannelMachine.TestCase.settings = settings(
+    max_examples=6, stateful_step_count=20, deadline=None
+)
+
+
+@pytest.mark.postgres
+class TestChannelMachineOnPostgres(PostgresChannelMachine.TestCase):
+    @pytest.fixture(autouse=True)
+    def _on(self, postgres: PostgresServer) -> None:
+        PostgresChannelMachine.server = postgres

@@ -41,8 +41,8 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with open_ledger(tmp_path) as opened:
+def database(ledger_folder: Path) -> Iterator[Database]:
+    with open_ledger(ledger_folder) as opened:
         yield opened
 
 

@@ -35,14 +35,15 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_killed_between_any_two_steps(tmp_path: Path, seed: int):
-    with open_ledger(tmp_path) as database:
+def test_killed_between_any_two_steps(ledger_folder: Path, seed: int):
+    with open_ledger(ledger_folder) as database:
         add_channel(database)
     highest = 0
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    root = Path(__file__).parents[3]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (root, root / "tests")))}
     for _ in range(2):
         process = subprocess.Popen(
-            [sys.executable, "-c", SIGNER, str(tmp_path)],
+            [sys.executable, "-c", SIGNER, str(ledger_folder)],
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
@@ -53,7 +54,7 @@ def test_killed_between_any_two_steps(tmp_path: Path, seed: int):
             time.sleep(random.Random(seed).random() * 0.1)
             process.kill()
             emitted += [int(line) for line in process.stdout if line.endswith("\n")]
-        with open_ledger(tmp_path) as database:
+        with open_ledger(ledger_folder) as database:
             state = channel_of(database, 1).state
         assert emitted == sorted(emitted)
         assert emitted[0] > highest

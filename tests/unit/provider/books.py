@@ -1,4 +1,4 @@
-"""A channel book on a fresh SQLite file, one registered channel, vouchers of its client."""
+"""A channel book on a fresh database, one registered channel, vouchers of its client."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+
+from postgres_fixtures import database_url
 
 from cocoon_provider.book import MIGRATIONS, ChannelBook
 from cocoon_provider.opening import Ended, Opening
@@ -51,7 +53,7 @@ class Clock:
 
 def open_book(folder: Path, *, clock: Callable[[], float] | None = None) -> ChannelBook:
     """The book in `folder`; opening it again is a restart."""
-    database = Database(f"sqlite:///{folder / 'book.sqlite'}", migrations=MIGRATIONS)
+    database = Database(database_url(folder, "book.sqlite"), migrations=MIGRATIONS)
     return ChannelBook(
         database, identity=IDENTITY, network=DEVNET_NETWORK, clock=clock or (lambda: float(NOW))
     )

@@ -44,8 +44,8 @@ LIMIT = FUNDS - RENT_RESERVE - RENT_CUSHION
 
 
 @pytest.fixture
-async def book(tmp_path: Path) -> AsyncIterator[ChannelBook]:
-    made = open_book(tmp_path)
+async def book(book_folder: Path) -> AsyncIterator[ChannelBook]:
+    made = open_book(book_folder)
     await made.register(FACTS)
     yield made
     made.database.close()
@@ -152,8 +152,8 @@ async def test_an_acknowledged_due_above_what_was_metered_is_refused(book: Chann
     assert await signed(book) == 5_000  # of a refused message nothing is kept
 
 
-async def test_an_unknown_channel_is_refused(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
+async def test_an_unknown_channel_is_refused(book_folder: Path) -> None:
+    book = open_book(book_folder)
     await refused(start(book, opening(), voucher(5_000)), WireCode.CHANNEL_UNKNOWN)
     book.database.close()
 
@@ -342,15 +342,15 @@ async def test_a_dropped_stream_frees_its_reservation_unless_something_is_due(
     await refused(start(book, opening(), voucher(100)), WireCode.PAYMENT_REQUIRED)
 
 
-async def test_after_a_restart_receipts_come_from_the_durable_due(tmp_path: Path) -> None:
-    book = open_book(tmp_path)
+async def test_after_a_restart_receipts_come_from_the_durable_due(book_folder: Path) -> None:
+    book = open_book(book_folder)
     await book.register(FACTS)
     begin = opening()
     await start(book, begin, voucher(10_000))
     done = Counts(prompt=100, completion=16)
     await book.advance(KEY, begin.request_id, done, HASH, window=0, granted=done, targets=[])
     book.database.close()
-    book = open_book(tmp_path)
+    book = open_book(book_folder)
     assert await book.end_orphans() == 1
     raw = await book.receipt(KEY, messages.ReceiptGet(begin.request_id, None))
     receipt = verify_receipt(raw, IDENTITY.public_key)

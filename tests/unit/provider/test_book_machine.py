@@ -7,13 +7,16 @@ import tempfile
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from postgres_fixtures import PostgresServer
 from sqlalchemy import select
 
+from cocoon_provider.book import MIGRATIONS
 from cocoon_provider.closing import CooperativeClose
 from cocoon_provider.opening import Opening
 from cocoon_provider.refusals import Refusal
@@ -46,10 +49,13 @@ class Stream:
 class BookMachine(RuleBasedStateMachine):
     """The rules do what clients, the serving loop and crashes do; the invariants are the promises."""
 
+    server: ClassVar[PostgresServer | None] = None
+
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.folder = tempfile.TemporaryDirectory()
+        self.name = self.server and self.server.prepare(Path(self.folder.name), MIGRATIONS)
         self.book = open_book(Path(self.folder.name))
         self.signed = 0
         self.spent = 0
@@ -60,6 +66,8 @@ class BookMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.book.database.close()
         self.folder.cleanup()
+        if self.server and self.name:
+            self.server.drop(self.name)
         self.loop.close()
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -214,3 +222,19 @@ BookMachine.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestBookMachine = BookMachine.TestCase
+
+
+class PostgresBookMachine(BookMachine):
+    """The same histories."""
+
+
+PostgresBookMachine.TestCase.settings = settings(
+    BookMachine.TestCase.settings, max_examples=6, stateful_step_count=20
+)
+
+
+@pytest.mark.postgres
+class TestBookMachineOnPostgres(PostgresBookMachine.TestCase):
+    @pytest.fixture(autouse=True)
+    def _on(self, postgres: PostgresServer) -> None:
+        PostgresBookMachine.server = postgres

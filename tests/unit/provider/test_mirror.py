@@ -65,8 +65,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
-    made = Stage(tmp_path)
+async def stage(book_folder: Path) -> AsyncIterator[Stage]:
+    made = Stage(book_folder)
     yield made
     made.book.database.close()
 
