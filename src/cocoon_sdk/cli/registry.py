@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.output import print_json, print_table, run_async, stderr_console
+from cocoon_sdk.cli.output import EXIT_ERROR, print_json, print_table, run_async, stderr_console
 from cocoon_sdk.cli.registry_options import (
     DraftOption,
     FolderArgument,
     JsonOption,
     ProviderArgument,
+    print_long_table,
     read_entry,
 )
 from cocoon_sdk.cli.registry_review import review
@@ -188,7 +189,9 @@ def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
         print_json(report.to_dict())
         return
     print_table(f"Registry {report.network}", ("", ""), report.summary())
-    print_table("Entries", ("provider", "seq", "expires in", "assurance", "problem"), report.rows())
+    print_long_table(
+        "Entries", ("provider", "seq", "expires in", "assurance", "problem"), report.rows()
+    )
 
 
 @app.command()
@@ -201,30 +204,41 @@ def verify(
     trust_threshold: Annotated[int | None, typer.Option(min=1)] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a registry and every descriptor in it, as a client would."""
+    """Check a registry and every descriptor in it, as a client would; all shards, too."""
     if trust is None and (Path(source) / ROOT_FILE).is_file():
         trust = os.fspath(Path(source) / ROOT_FILE)
     if trust is None:
         raise ConfigError("pass --trust: the registry's root keys, or a root.json that you trust")
     client = RegistryClient(source, trust=trust, trust_threshold=trust_threshold, cache=False)
-    snapshot: Snapshot = run_async(client.snapshot())
+    snapshot = run_async(_whole(client))
     report = describe_snapshot(snapshot, now=unix_time())
     if as_json:
         print_json(report)
-        return
-    print_table(
-        f"{snapshot.registry} version {snapshot.version}, digest {snapshot.digest.hex()}",
-        ("provider", "models", "assurance", "problem"),
-        [
-            (
-                item["id"],
-                " ".join(item["models"]),
-                item["assurance"] or "-",
-                item["problem"] or "none",
-            )
-            for item in report["providers"]
-        ],
-    )
+    else:
+        print_long_table(
+            f"{snapshot.registry} version {snapshot.version}, digest {snapshot.digest.hex()}",
+            ("provider", "models", "assurance", "problem"),
+            [
+                (
+                    item["id"],
+                    " ".join(item["models"]),
+                    item["assurance"] or "-",
+                    item["problem"] or "none",
+                )
+                for item in report["providers"]
+            ],
+        )
+        if snapshot.broken:
+            print_table("Shards that are missing", ("shard", "problem"), report["broken"].items())
+    if snapshot.broken:
+        raise typer.Exit(EXIT_ERROR)
+
+
+async def _whole(client: RegistryClient) -> Snapshot:
+    try:
+        return await client.snapshot(everything=True)
+    finally:
+        await client.aclose()
 
 
 def _say(verb: str, provider: str, *, as_json: bool) -> None:

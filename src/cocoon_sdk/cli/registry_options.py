@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
 from typing import Annotated
@@ -56,10 +57,26 @@ def confirm(title: str, draft: Inspection, *, yes: bool) -> None:
     )
     if yes:
         return
-    if not sys.stdin.isatty():
+    if not at_terminal():
         raise ConfigError("nothing was signed: look at the changes, then pass --yes")
     if not typer.confirm("Sign this?", err=True):
         raise ConfigError("nothing was signed")
+
+
+def at_terminal() -> bool:
+    """Whether somebody sits there to be asked."""
+    return sys.stdin.isatty()
+
+
+def print_long_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, quiet: str = "none"
+) -> None:
+    """A table of at most MAX_SHOWN rows: where there are more, those whose last cell is not `quiet`."""
+    shown = rows
+    if len(rows) > MAX_SHOWN:
+        shown = [row for row in rows if row[-1] != quiet][:MAX_SHOWN]
+        title += f": {len(rows)} lines, {len(shown)} of them shown; --json has them all"
+    print_table(title, columns, shown)
 
 
 def ask_secret(name: str) -> str:

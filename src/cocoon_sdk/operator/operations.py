@@ -151,7 +151,6 @@ def revoke(folder: OperatorFolder, provider: str, *, below: int | None = None) -
         if below is None:
             revoked = sorted({*policy.revoked, found})
             changed = Policy(revoked=revoked, min_seq=policy.min_seq)
-            folder.remove_entry(found)
         else:
             floor = max(below, policy.min_seq.get(found, 0))
             changed = Policy(revoked=policy.revoked, min_seq={**policy.min_seq, found: floor})
@@ -160,4 +159,6 @@ def revoke(folder: OperatorFolder, provider: str, *, below: int | None = None) -
         except msgspec.ValidationError as error:
             raise ConfigError(f"not a provider id or sequence number: {error}") from None
         folder.write_policy(changed)
+        if below is None:
+            folder.remove_entry(found)  # last: an interrupted revocation must still refuse
     return found

@@ -14,8 +14,9 @@ from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.transport.bundle import MAX_BUNDLE_BYTES
-from cocoon_sdk.transport.dial import Peer, Site, open_connection
+from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.page import PageError, get_page
+from cocoon_sdk.transport.reach import Site
 
 CONNECT_LIMIT = 10.0
 SLOW = 2.0  # seconds for dialling and the handshake

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from cocoon_sdk.durations import format_duration
-from cocoon_sdk.errors import ConfigError, RegistryError
+from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.keyring import RoleName, signers_for
 from cocoon_sdk.operator.signing import len_listed
-from cocoon_sdk.operator.state import load_root, previous
-from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
-from cocoon_sdk.registry.listed import ListedProvider
-from cocoon_sdk.registry.model import Descriptor, Entry, RegistryPayload, Role, RootPayload
+from cocoon_sdk.operator.state import entries_before, load_root, previous
+from cocoon_sdk.operator.verifying import Judged, judge
+from cocoon_sdk.registry.model import Descriptor, RegistryPayload, Role, RootPayload
 from cocoon_sdk.registry.snapshot import Snapshot
 
 
@@ -122,30 +121,14 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
     """Read the folder; a bad entry is reported, not raised."""
     root, before, policy = load_root(folder), previous(folder), folder.read_policy()
 
-    def report(provider: str, entry: Entry) -> EntryReport:
-        try:
-            descriptor = read_descriptor(entry)
-        except RegistryError as error:
-            return EntryReport(provider, None, None, None, str(error))
-        problem = None
-        try:
-            check_descriptor(
-                descriptor,
-                network=root.network,
-                now=now,
-                min_seq=policy.min_seq.get(provider, 0),
-                revoked=provider in policy.revoked,
-            )
-        except RegistryError as error:
-            problem = str(error)
-        return EntryReport(
-            provider,
-            descriptor.seq,
-            descriptor.expires - now,
-            _assurance(descriptor),
-            problem,
-        )
-
+    judged = judge(
+        folder.read_entries(),
+        network=root.network,
+        now=now,
+        min_seq=policy.min_seq,
+        revoked=policy.revoked,
+        known=entries_before(folder),
+    )
     here: dict[str, int] = {}
     problems: list[str] = []
     roles: tuple[tuple[RoleName, Role], ...] = (("root", root.root), ("registry", root.registry))
@@ -158,7 +141,7 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
     return FolderReport(
         root=root,
         registry=before.payload if before else None,
-        entries=tuple(report(*item) for item in folder.read_entries().items()),
+        entries=tuple(_entry_report(provider, one, now) for provider, one in judged.items()),
         keys_here=dict(here),
         key_problems=tuple(problems),
         now=now,
@@ -166,7 +149,18 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
 
 
 def describe_snapshot(snapshot: Snapshot, *, now: int) -> dict[str, Any]:
-    """A verified registry with the verdict on each descriptor, JSON-ready."""
+    """A verified registry with the verdict on each descriptor, JSON-ready.
+
+    `broken` are shards that could not be had, each with the reason.
+    """
+    origin = snapshot.origin
+    judged = judge(
+        {item.id: item.entry for item in snapshot.providers},
+        network=snapshot.registry,
+        now=now,
+        min_seq=origin.min_seq,
+        revoked=origin.revoked,
+    )
     return {
         "network": snapshot.registry,
         "version": snapshot.version,
@@ -176,28 +170,32 @@ def describe_snapshot(snapshot: Snapshot, *, now: int) -> dict[str, Any]:
         "fresh_until": snapshot.fresh_until,
         "expires": snapshot.expires,
         "unreadable": snapshot.unreadable,
+        "broken": {name: str(error) for name, error in snapshot.broken.items()},
         "providers": [
             {
                 "id": item.id,
                 "models": list(item.models),
-                "assurance": _assurance_of(item, now),
-                "problem": item.problem(now),
+                "assurance": None
+                if one.descriptor is None or one.problem
+                else _assurance(one.descriptor),
+                "problem": one.problem,
             }
-            for item in snapshot.providers
+            for item, one in zip(snapshot.providers, judged.values(), strict=True)
         ],
     }
+
+
+def _entry_report(provider: str, judged: Judged, now: int) -> EntryReport:
+    descriptor = judged.descriptor
+    if descriptor is None:
+        return EntryReport(provider, None, None, None, judged.problem)
+    left = descriptor.expires - now
+    return EntryReport(provider, descriptor.seq, left, _assurance(descriptor), judged.problem)
 
 
 def _assurance(descriptor: Descriptor) -> str:
     """What a descriptor lets a client hope for. Only the client's own check makes `attested` of a claim."""
     return "operator" if descriptor.att is None else "attested (claimed)"
-
-
-def _assurance_of(listed: ListedProvider, now: int) -> str | None:
-    try:
-        return _assurance(listed.verify(now))
-    except RegistryError:
-        return None
 
 
 def _due(seconds: int) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from cocoon_sdk.errors import ConfigError, RegistryError
+from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import Signer
 from cocoon_sdk.operator.build import build_registry, seal, shortfall
 from cocoon_sdk.operator.config import read_settings
@@ -15,8 +13,9 @@ from cocoon_sdk.operator.folder import OperatorFolder, Policy
 from cocoon_sdk.operator.keyring import signers_for
 from cocoon_sdk.operator.sharding import pack_shards
 from cocoon_sdk.operator.state import entries_before, load_root, previous, trusted_set
-from cocoon_sdk.registry.descriptor import check_descriptor, read_descriptor
-from cocoon_sdk.registry.model import Descriptor, Entry, RegistryPayload, RootPayload
+from cocoon_sdk.operator.verifying import judge
+from cocoon_sdk.registry.descriptor import check_descriptor
+from cocoon_sdk.registry.model import Descriptor, RegistryPayload, RootPayload
 from cocoon_sdk.registry.verify import VerifiedRegistry
 
 
@@ -81,7 +80,17 @@ def sign(
 def propose(folder: OperatorFolder, *, now: int, shards: bool | None = None) -> Proposal:
     """The next version of what lies in the folder; the caller holds its lock."""
     root, policy = load_root(folder), folder.read_policy()
-    kept, skipped = _acceptable(folder, root, policy, now)
+    entries = folder.read_entries()
+    judged = judge(
+        entries,
+        network=root.network,
+        now=now,
+        min_seq=policy.min_seq,
+        revoked=policy.revoked,
+        known=entries_before(folder),  # an hour ago, nearly all of them
+    )
+    kept = {provider: entries[provider] for provider in entries if not judged[provider].problem}
+    skipped = {provider: one.problem for provider, one in judged.items() if one.problem}
     cut = len(kept) > read_settings(folder).shards.above if shards is None else shards
     packed = pack_shards(kept) if cut else None
     before = previous(folder)
@@ -137,25 +146,3 @@ def check(descriptor: Descriptor, root: RootPayload, policy: Policy, now: int) -
         min_seq=policy.min_seq.get(descriptor.id, 0),
         revoked=descriptor.id in policy.revoked,
     )
-
-
-def _acceptable(
-    folder: OperatorFolder, root: RootPayload, policy: Policy, now: int
-) -> tuple[dict[str, Entry], dict[str, str]]:
-    # Most entries are those of an hour ago. Their signatures were checked then, and that is most of
-    # the work: 100,000 of them take ten seconds.
-    known = entries_before(folder)
-    kept: dict[str, Entry] = {}
-    skipped: dict[str, str] = {}
-    for provider, entry in folder.read_entries().items():
-        try:
-            if known.get(provider) == entry:
-                descriptor = msgspec.json.decode(entry.d, type=Descriptor)
-            else:
-                descriptor = read_descriptor(entry)
-            check(descriptor, root, policy, now)
-        except RegistryError as error:
-            skipped[provider] = str(error)
-        else:
-            kept[provider] = entry
-    return kept, skipped

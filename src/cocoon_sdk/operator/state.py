@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from cocoon_sdk.errors import ConfigError, RegistryError, RegistryFormatError
+from cocoon_sdk.errors import RegistryError, RegistryFormatError
 from cocoon_sdk.operator.public import PublicFolder
 from cocoon_sdk.registry.dsse import decode_envelope
 from cocoon_sdk.registry.listing import list_entries
@@ -58,10 +59,8 @@ def read_root(raw: bytes) -> RootPayload:
     Raises:
         RegistryError: it does not.
     """
-    root = TrustedSet(PinnedRoot(raw)).root
-    if root is None:  # a pinned root is read by the constructor, or it raises
-        raise ConfigError("this root.json holds no root")
-    return root
+    trusted = TrustedSet(PinnedRoot(raw))  # which reads and judges it, or raises
+    return cast("RootPayload", trusted.root)
 
 
 def trusted_set(folder: PublicFolder, *, seen: Seen | None = None) -> TrustedSet:

@@ -231,6 +231,27 @@ def test_the_draft_brings_the_new_shards_only(folder: OperatorFolder, draft: Pat
     cosigning.accept(folder, [elsewhere, draft], now=NOW)
 
 
+def test_without_the_old_shards_all_in_a_changed_one_are_shown_as_new(
+    folder: OperatorFolder, draft: Path, tmp_path: Path
+) -> None:
+    """A holder may keep the index only: less to compare with, nothing less verified."""
+    round_trip(folder, draft, shards=True)
+    index = tmp_path / "index"
+    index.mkdir()
+    (index / "registry.json").write_bytes(folder.read_registry() or b"")
+    operations.revoke(folder, IDS[3], below=2)
+    put(folder, PROVIDERS[0], seq=6)
+    make_draft(folder, draft, shards=True)
+    assert told(inspect(folder, draft, index)) == [
+        ("added", IDS[0]),
+        ("lowest seq raised", IDS[3]),
+    ]
+    cosigning.cosign(draft, inspect(folder, draft), [BOB])
+    cosigning.accept(folder, [draft], now=NOW)
+    make_draft(folder, draft, shards=True)
+    assert told(inspect(folder, draft, folder.path)) == []
+
+
 def draft_of(folder: OperatorFolder, draft: Path, **changes: object) -> None:
     """A draft as somebody would make it who is not honest."""
     make_draft(folder, draft)

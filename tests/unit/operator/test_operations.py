@@ -199,6 +199,17 @@ def test_unknown_providers(folder: OperatorFolder, text: str) -> None:
     assert len(folder.read_entries()) == 1
 
 
+def test_what_is_not_listed_cannot_be_removed(folder: OperatorFolder) -> None:
+    with pytest.raises(ConfigError, match="is not listed"):
+        operations.remove(folder, "cd" * 32)
+
+
+def test_a_sequence_number_that_no_client_would_read(folder: OperatorFolder) -> None:
+    with pytest.raises(ConfigError, match="not a provider id or sequence number"):
+        operations.revoke(folder, "cd" * 32, below=2**60)
+    assert folder.read_policy().min_seq == {}
+
+
 def test_expired_entries_are_left_out_and_named(folder: OperatorFolder) -> None:
     operations.add(folder, entry_of(ALICE), now=NOW)
     operations.add(folder, entry_of(BOB, expires=NOW + 60), now=NOW)

@@ -124,6 +124,18 @@ def test_shards_go_when_the_list_is_one_file_again(folder: OperatorFolder, www: 
     assert shards_in(www) == shards_in(folder.path) == set()
 
 
+def test_a_shard_that_is_gone_already_is_no_obstacle(folder: OperatorFolder, www: Path) -> None:
+    operations.sign(folder, now=NOW, shards=True)
+    operations.publish(folder, www, now=NOW)
+    for place in (folder.path, www):
+        for path in (place / "shards").iterdir():
+            path.unlink()
+    put(folder, *KEYS, seq=6)
+    operations.sign(folder, now=NOW, shards=True)
+    operations.publish(folder, www, now=NOW)
+    assert served(www) == (2, len(KEYS))
+
+
 def test_a_damaged_shard_is_not_published(folder: OperatorFolder, www: Path) -> None:
     operations.sign(folder, now=NOW, shards=True)
     next((folder.path / "shards").iterdir()).write_bytes(b"[]")

@@ -108,3 +108,23 @@ def test_the_report_is_json_and_agrees_with_the_files(folder: OperatorFolder) ->
     assert told["entries"] == [
         {"id": provider, "seq": 5, "expires_in": 7 * DAY, "assurance": "operator", "problem": None}
     ]
+
+
+def test_a_key_that_cannot_be_reached_is_reported(folder: OperatorFolder) -> None:
+    (folder.path / "operator.toml").write_text('[keys]\nregistry = ["env:NOT_SET_ANYWHERE"]\n')
+    report = show_folder(folder, now=NOW)
+    problem = "registry keys: the environment variable NOT_SET_ANYWHERE is not set"
+    assert report.keys_here == {"root": 1, "registry": 0}
+    assert dict(report.summary())["problem"].startswith(problem)
+    assert report.to_dict()["problems"][0].startswith(problem)
+
+
+def test_entries_in_shards_are_counted(folder: OperatorFolder) -> None:
+    put(folder, ALICE)
+    put(folder, BOB)
+    operations.sign(folder, now=NOW, shards=True)
+    report = show_folder(folder, now=NOW)
+    assert dict(report.summary())["registry"].startswith("version 1, 2 listed in 2 shards")
+    assert report.to_dict()["registry"]["shards"] == 2
+    assert problems(show_folder(folder, now=NOW + 8 * DAY)).keys() == problems(report).keys()
+    assert show_folder(folder, now=NOW + 8 * DAY).rows()[0][2] == "EXPIRED"

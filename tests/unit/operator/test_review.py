@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Response
 
+from cocoon_sdk.errors import ConnectError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.operator import canary, operations, probe
 from cocoon_sdk.operator.canary import CanarySettings, Puzzle, draw, judge
@@ -25,6 +26,7 @@ from cocoon_sdk.operator.verdicts import ReviewReport, Verdict
 from cocoon_sdk.registry.descriptor import encode_entry, sign_descriptor
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.settings import cache_dir
+from cocoon_sdk.transport.page import PageError
 from tests.stub_provider import BUNDLE, Customer, StubProvider, honest, make_customer
 
 pytestmark = pytest.mark.anyio
@@ -180,15 +182,23 @@ async def test_addresses_that_clients_do_not_dial(
 async def test_private_addresses_are_knocked_at_when_the_operator_says_so(
     customer: Customer, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "CONNECT_LIMIT", 0.05)
-    raw = signed(
-        provider.identity, replace(provider.descriptor(), endpoints=["wss://10.255.255.1"])
-    )
+    dialled = []
+
+    async def refuse(peer: Any, *, limit: float) -> Any:
+        dialled.append(peer.site.address)
+        raise ConnectError("nobody is there")
+
+    async def nothing(*_arguments: Any, **_options: Any) -> bytes:
+        raise PageError("nobody is there", passing=True)
+
+    monkeypatch.setattr(probe, "open_connection", refuse)
+    monkeypatch.setattr(probe, "get_page", nothing)
+    raw = signed(provider.identity, replace(provider.descriptor(), endpoints=["wss://10.0.0.1"]))
     folder = OperatorFolder(customer.folder / "operator")
-    monkeypatch.setattr("cocoon_sdk.transport.page.FETCH_TIMEOUT", 0.05)
-    report = await review(folder, raw, now=int(time.time()), allow_private=True)
-    assert "address" not in verdicts(report)
-    assert verdicts(report)["session"] == "FAIL"
+    for allowed, verdict in ((False, "address"), (True, "session")):
+        report = await review(folder, raw, now=int(time.time()), allow_private=allowed)
+        assert verdicts(report)[verdict] == "FAIL"
+    assert dialled == ["10.0.0.1"]
 
 
 async def test_somebody_else_at_the_address(customer: Customer, provider: Provider) -> None:
@@ -202,7 +212,9 @@ async def test_nobody_at_the_address(customer: Customer, provider: Provider) -> 
     assert verdicts(report) | {"descriptor": "", "sequence": ""} == {
         **dict.fromkeys(("session", "token"), "FAIL"),
         **dict.fromkeys(("health", "offers"), "WARN"),
-        "signature": "OK", "descriptor": "", "sequence": "",
+        "signature": "OK",
+        "descriptor": "",
+        "sequence": "",
     }
 
 
