@@ -43,7 +43,7 @@ class DcapQuotes:
         if isinstance(claims, str):
             _explain(library, quote, material, claims, checklist)
             return None
-        facts = _try(lambda: _facts(parsed.report, claims))
+        facts: QuoteFacts | str = _try(lambda: _facts(parsed.report, claims))
         if isinstance(facts, str):
             why = f"this version of dcap-qvl answers in another form: {facts}"
             checklist.note("signature", False, why)
