@@ -45,7 +45,8 @@ class ResultParts:
     """Puts parts of one stream together. Parts of a kind come in order; those of kinds may mix.
 
     Args:
-        limit: Parts that one value may have, so that a provider cannot fill our memory.
+        limit: Parts that all values in the making may have together, so that a provider cannot fill
+            our memory with one value or with many.
     """
 
     def __init__(self, *, limit: int = 64) -> None:
@@ -66,8 +67,9 @@ class ResultParts:
         parts = self._open.get(result.kind, [])
         if result.of == 1 and not parts:
             return result.data
-        if result.of > self._limit:
-            raise ValueError(f"a RESULT in {result.of} parts; the limit is {self._limit}")
+        others = sum(held[0].of for kind, held in self._open.items() if kind != result.kind)
+        if others + result.of > self._limit:
+            raise ValueError(f"RESULTs in {others + result.of} parts; the limit is {self._limit}")
         if result.part != len(parts) or any(part.of != result.of for part in parts):
             raise ValueError(f"part {result.part} of {result.of} where {len(parts)} was due")
         if not isinstance(result.data, list):

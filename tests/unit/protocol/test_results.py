@@ -69,6 +69,7 @@ def test_kinds_may_mix() -> None:
         ([Result(0, 0, 2, "a", [1]), Result(1, 0, 1, "a", [1])], "part 0 of 1 where 1 was due"),
         ([Result(0, 0, 2, "a", "text")], "no list"),
         ([Result(0, 0, 65, "a", [1])], "65 parts; the limit is 64"),
+        ([Result(0, 0, 32, kind, [1]) for kind in "abc"], "96 parts; the limit is 64"),
     ],
 )
 def test_refused(results: list[Result], complaint: str) -> None:
