@@ -30,6 +30,8 @@ from cocoon_sdk.settings import cache_dir, state_dir
 from cocoon_sdk.store.database import Database, default_url
 from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.core import Core, Timeouts
+from cocoon_sdk.transport.prewarm import prewarm
+from cocoon_sdk.transport.question import Question
 from cocoon_sdk.types.events import Event
 
 ASSURANCES: Final = ("operator", "attested")
@@ -155,6 +157,31 @@ class AsyncCocoon:
         copy.chat = AsyncChat(copy)
         copy.models = AsyncModels(copy)
         return copy
+
+    async def prewarm(self, *, model: str) -> str:
+        """Get ready for the first request: registry, handshake and tokenizer of the provider that would answer.
+
+        Returns its id (hex). The session waits some minutes; nothing is reserved or paid.
+
+        Raises:
+            CocoonError: as a request would, before it is sent.
+        """
+        settings = self._settings
+        question = Question(
+            model=model,
+            kind="chat",
+            body={},
+            prompt_bytes=0,
+            message_count=0,
+            max_tokens=1,
+            seed=0,
+            assurance=settings.assurance,
+            routing=settings.routing,
+            timeouts=settings.timeouts,
+            allow_private=settings.allow_private,
+            salt=settings.core.salt,
+        )
+        return await prewarm(settings.core, question)
 
     async def refresh_channels(self) -> None:
         """Take notice of channels that were opened or closed by another process."""

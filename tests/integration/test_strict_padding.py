@@ -12,7 +12,8 @@ from cocoon_sdk.protocol.constants import STRICT_INTERVAL
 from cocoon_sdk.protocol.messages import Ack, Delta, Message, Receipt
 from cocoon_sdk.registry.endpoint import parse_endpoint
 from cocoon_sdk.transport.connection import Connection
-from cocoon_sdk.transport.dial import Peer, Site, open_connection
+from cocoon_sdk.transport.dial import Peer, open_connection
+from cocoon_sdk.transport.reach import Site
 from tests.provider_world import World, build_world, request, running
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]

@@ -30,9 +30,9 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.protocol.messages import Attest
 from cocoon_sdk.routing.policy import Candidate
 from cocoon_sdk.transport.connection import Connection
-from cocoon_sdk.transport.dial import Site
 from cocoon_sdk.transport.failures import error_from_frame
 from cocoon_sdk.transport.page import PageError, get_page
+from cocoon_sdk.transport.reach import Site
 from cocoon_sdk.types.attestation import AttestationResult, AttestationStep
 
 if TYPE_CHECKING:

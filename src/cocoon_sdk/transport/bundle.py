@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cocoon_sdk.settings import cache_dir
-from cocoon_sdk.transport.dial import Site
 from cocoon_sdk.transport.page import PageError, get_page
+from cocoon_sdk.transport.reach import Site
 
 if TYPE_CHECKING:
     import httpx

@@ -7,7 +7,6 @@ import contextlib
 import time
 from collections import deque
 
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from cocoon_sdk.errors import (
@@ -16,13 +15,16 @@ from cocoon_sdk.errors import (
     HandshakeError,
     StreamTruncatedError,
 )
-from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_STREAMS
+from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_RECORDS, MAX_STREAMS
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
 from cocoon_sdk.protocol.messages import Attest, Error, Message
 from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.transport.challenge import SessionQuotes
 from cocoon_sdk.transport.failures import error_of_session, twin
+from cocoon_sdk.transport.guard import GuardedClient
+from cocoon_sdk.transport.reach import Site
+from cocoon_sdk.transport.rest import Rest
 from cocoon_sdk.transport.stream import Stream
 
 WRITE_TIMEOUT = 30.0
@@ -34,9 +36,11 @@ _LOST = (WebSocketException, TimeoutError, OSError)
 class Connection:
     """A live session. Made by `dial.open_connection`; it ends on the first failure or by `close`."""
 
-    def __init__(self, websocket: ClientConnection, session: ClientSession) -> None:
+    def __init__(self, websocket: GuardedClient, session: ClientSession, site: Site) -> None:
+        self.site = site
         self._websocket = websocket
         self._session = session
+        self._rest = Rest(time.monotonic)
         self._streams: dict[int, Stream] = {}
         self.quotes = SessionQuotes()
         self._promised = 0
@@ -46,6 +50,7 @@ class Connection:
         self._failure: CocoonError | None = None
         self._close_code = _NORMAL
         self._tasks: list[asyncio.Task[None]] = []
+        self._pushing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._handshake: asyncio.Future[HandshakeCompleted] = (
             asyncio.get_running_loop().create_future()
@@ -59,13 +64,23 @@ class Connection:
     @property
     def usable(self) -> bool:
         """Whether new streams may be opened here, as far as age and health go."""
-        return self._failure is None and self._session.ready and not self._session.aged
+        fit = self._failure is None and self._session.ready and not self._session.aged
+        return fit and not (self.idle and self._rest.over)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody uses it now."""
+        return not self._promised and not self._session.open_streams
+
+    @property
+    def ageing(self) -> bool:
+        """Whether it is time to have another one ready; this one is still good for new streams."""
+        return self._rest.ageing or self._session.frames_sent > MAX_RECORDS // 2
 
     @property
     def spent(self) -> bool:
         """Whether it can be dropped: it has failed, or is too old and nobody uses it."""
-        idle = not self._promised and not self._session.open_streams
-        return self._failure is not None or (idle and not self.usable)
+        return self._failure is not None or (self.idle and not self.usable)
 
     def slot(self) -> Slot | None:
         """The right to open one stream, or None where the connection is full or ending."""
@@ -98,6 +113,7 @@ class Connection:
         except ProtocolError as error:
             raise StreamTruncatedError(f"no new request fits on this session: {error}") from error
         self._streams[stream.number] = stream
+        self._rest.begin()
         return stream
 
     def give_back(self) -> None:
@@ -159,6 +175,17 @@ class Connection:
                 async with asyncio.timeout(WRITE_TIMEOUT):
                     await self._websocket.send(self._sealed.popleft())
 
+    def _push(self) -> None:
+        """Write what is sealed without waiting: reading must not depend on whether the provider reads."""
+        self._stirred.set()
+        self._sealed.extend(self._session.outgoing())
+        if self._sealed and not self._write_lock.locked():
+            self._pushing = asyncio.create_task(self._write_quietly(), name="cocoon-write")
+
+    async def _write_quietly(self) -> None:
+        with contextlib.suppress(CocoonError):  # those who use the connection are told by `_fail`
+            await self._write()
+
     async def _read(self) -> None:
         try:
             while True:
@@ -167,7 +194,7 @@ class Connection:
                     raise RemoteProtocolError("a text or fragmented websocket message")
                 for event in self._session.receive(fragments[0]):
                     self._dispatch(event)
-                await self._drain()
+                self._push()
         except _LOST:
             self._fail(self._at_end())
         except RemoteProtocolError as error:
@@ -180,6 +207,9 @@ class Connection:
             self._fail(StreamTruncatedError(f"the session cannot go on: {error}"))
 
     def _at_end(self) -> CocoonError:
+        if self._websocket.fault is not None:
+            broken = RemoteProtocolError("a frame that has no place here", self._websocket.fault)
+            return error_of_session(broken, handshaken=self._handshake.done())
         try:
             self._session.eof()
         except TruncatedError:
@@ -207,6 +237,8 @@ class Connection:
                 self._session.on_timer()
             except ProtocolError as error:
                 self._fail(error_of_session(error, handshaken=self._handshake.done()))
+            if self.idle and self._rest.over:  # before the provider does it, amid a new request
+                self._fail(StreamTruncatedError("the connection was idle and is closed"))
 
     async def _keep_pace(self) -> None:
         """Strict padding: write what is due at each tick."""
@@ -218,18 +250,19 @@ class Connection:
                 continue
             await asyncio.sleep(max(0.0, at - time.monotonic()))
             self._session.pace()
-            with contextlib.suppress(CocoonError):  # the others are told by `_write`
-                await self._write()
+            await self._write_quietly()
 
     def _dispatch(self, event: object) -> None:
         match event:
             case HandshakeCompleted():
+                self._rest = Rest(time.monotonic)
                 self._handshake.set_result(event)
             case MessageReceived(stream=0, message=Attest() | Error() as message):
                 self.quotes.deliver(message)
             case MessageReceived(stream=0):
                 pass  # connection-wide errors are hints; the stream that they concern ends by itself
             case MessageReceived(stream=number):
+                self._rest.begin()
                 stream = self._streams.get(number)
                 if stream is not None:
                     stream.deliver(event)
@@ -252,9 +285,10 @@ class Connection:
         )
 
     async def _teardown(self) -> None:
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._pushing] if self._pushing is not None else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(ProtocolError, *_LOST):
             async with asyncio.timeout(CLOSE_TIMEOUT):
                 self._session.close()  # queues nothing where the session is dead

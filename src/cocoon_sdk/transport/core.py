@@ -25,6 +25,7 @@ from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.bundle import Bundles
 from cocoon_sdk.transport.job import Stoppable
 from cocoon_sdk.transport.pool import Pool
+from cocoon_sdk.transport.sites import Sites
 from cocoon_sdk.types.events import Event
 
 logger = logging.getLogger("cocoon_sdk.transport")
@@ -67,6 +68,7 @@ class Core:
     ) -> None:
         self.registry = registry
         self.pool = Pool(padding=padding)
+        self.sites = Sites()
         self.bundles = Bundles()
         self.attestations = attestations  # None exactly where `operator` was chosen
         self.quarantined: dict[str, str] = {}

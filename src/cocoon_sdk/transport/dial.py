@@ -6,12 +6,14 @@ import asyncio
 import functools
 import logging
 import secrets
+import socket
 import ssl
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import cast
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
 from cocoon_sdk.errors import (
@@ -26,28 +28,26 @@ from cocoon_sdk.protocol.constants import MAX_MESSAGE, SUBPROTOCOL
 from cocoon_sdk.protocol.errors import UnsupportedSuiteError
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
 from cocoon_sdk.protocol.session import ClientSession
-from cocoon_sdk.registry.endpoint import Endpoint
 from cocoon_sdk.transport.connection import Connection
+from cocoon_sdk.transport.guard import GuardedClient
+from cocoon_sdk.transport.reach import Site, first_reached
 
 log = logging.getLogger(__name__)
 
 MAX_QUEUE = 16  # wire.md, "Limits"
+# Seconds. The pings keep the way through NATs open and tell of peers that are gone.
+PING_INTERVAL = 20.0
+PING_TIMEOUT = 20.0
+CLOSE_TIMEOUT = 2.0
 _FULL = {HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS}
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where a provider is: the URL it signed, and the address that was checked and is dialled."""
-
-    endpoint: Endpoint
-    address: str
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
     """Whom a connection is for and as whom we come. `signer` None means anonymous.
 
-    `suites` are those that the provider's signed descriptor lists; None: all known here.
+    `site` is dialled first, `others` are where the same provider can be reached as well. `suites` are
+    those that the provider's signed descriptor lists; None: all known here.
     """
 
     site: Site
@@ -56,6 +56,12 @@ class Peer:
     channel: ChannelId | None
     registry: RegistryRef | None
     suites: tuple[int, ...] | None = None
+    others: tuple[Site, ...] = ()
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """All that may be dialled, in order."""
+        return (self.site, *self.others)
 
     @property
     def key(self) -> tuple[str, bytes, bytes, tuple[int, ...] | None]:
@@ -69,7 +75,7 @@ class Peer:
 
 
 async def open_connection(peer: Peer, *, limit: float, padding: str = "default") -> Connection:
-    """Dial, upgrade and run the handshake within `limit` seconds.
+    """Dial, upgrade and run the handshake within `limit` seconds, at the first site where that works.
 
     Raises:
         ConnectError: nobody answers there, or it does not speak the subprotocol.
@@ -77,25 +83,51 @@ async def open_connection(peer: Peer, *, limit: float, padding: str = "default")
         HandshakeError: somebody answers who is not this provider, or it has no suite that is known here.
         ProviderOverloadedError: the provider takes no more connections now.
     """
-    url = peer.site.endpoint.url
-    end = time.monotonic() + limit
     try:
         async with asyncio.timeout(limit):
-            session = _session(peer, padding)  # first: it may need what is not installed
-            connection = Connection(await _upgrade(peer.site, limit), session)
-            try:
-                await connection.handshake()
-            except BaseException:
-                await connection.close()
-                raise
+            return await _first_session(peer, limit, padding)
     except TimeoutError as error:
-        if time.monotonic() < end:  # the system's own, not ours
-            raise ConnectError(f"cannot reach {url}: it does not answer") from error
+        url = peer.site.endpoint.url
         raise DeadlineError(
             f"no session with {url} in {limit:g} s; the provider may be down, "
             "try another one or raise the connect timeout",
             phase="connect",
         ) from error
+
+
+async def _first_session(peer: Peer, limit: float, padding: str) -> Connection:
+    left, failure = list(peer.sites), None
+    end = time.monotonic() + limit
+    while True:
+        session = _session(peer, padding)  # first: it may need what is not installed
+        try:
+            site, reached = await first_reached(left)
+        except ConnectError as error:
+            raise failure or error from error
+        left.remove(site)
+        try:
+            # One that takes connections and then says nothing leaves half of the time to the others.
+            async with asyncio.timeout((end - time.monotonic()) / 2 if left else None):
+                return await _converse(site, reached, session, limit)
+        except (ConnectError, HandshakeError, ProviderOverloadedError) as error:
+            failure = failure or error  # what is told is about the site that stands first
+            if not left:
+                raise failure from error.__cause__
+        except TimeoutError:
+            if not left:
+                raise
+            failure = failure or ConnectError(f"{site.endpoint.url} does not answer")
+
+
+async def _converse(
+    site: Site, reached: socket.socket, session: ClientSession, limit: float
+) -> Connection:
+    connection = Connection(await _upgrade(site, reached, limit), session, site)
+    try:
+        await connection.handshake()
+    except BaseException:
+        await connection.close()
+        raise
     return connection
 
 
@@ -126,25 +158,28 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-async def _upgrade(site: Site, limit: float) -> ClientConnection:
+async def _upgrade(site: Site, reached: socket.socket, limit: float) -> GuardedClient:
     url = site.endpoint.url
     try:
         websocket = await connect(
             url,
-            host=site.address,  # not resolved a second time
-            port=site.endpoint.port,
+            sock=reached,  # to the checked address; redirects cannot be followed on it
             proxy=None,
             subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]  # a NewType of str
             compression=None,
             max_size=MAX_MESSAGE,
             max_queue=MAX_QUEUE,
             open_timeout=limit,
+            ping_interval=PING_INTERVAL,
+            ping_timeout=PING_TIMEOUT,
+            close_timeout=CLOSE_TIMEOUT,
+            create_connection=GuardedClient,
             ssl=_tls() if site.endpoint.secure else None,
             user_agent_header=None,  # no fingerprint (wire.md, "Messages")
         )
     except InvalidStatus as error:
         raise _refused(url, error) from error
-    except (InvalidURI, InvalidHandshake) as error:
+    except (InvalidURI, InvalidHandshake, ValueError) as error:
         raise ConnectError(
             f"{url} answers but does not speak {SUBPROTOCOL}; the registry may be out of date"
         ) from error
@@ -153,9 +188,9 @@ async def _upgrade(site: Site, limit: float) -> ClientConnection:
     except OSError as error:
         raise ConnectError(f"cannot reach {url}: {error}; the provider may be down") from error
     if websocket.subprotocol != SUBPROTOCOL:
-        await websocket.close()
+        websocket.transport.abort()
         raise ConnectError(f"{url} did not select the subprotocol {SUBPROTOCOL}")
-    return websocket
+    return cast("GuardedClient", websocket)
 
 
 def _refused(url: str, error: InvalidStatus) -> CocoonError:

@@ -23,16 +23,13 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.protocol.messages import Delta, Request
-from cocoon_sdk.protocol.params import ChannelId, RegistryRef
-from cocoon_sdk.registry.endpoint import parse_endpoint, resolve_endpoint
-from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.union import AnySnapshot
 from cocoon_sdk.routing.policy import Candidate, Ranking
 from cocoon_sdk.transport.attempt import Attempt
 from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.core import Core, total_deadline
-from cocoon_sdk.transport.dial import Peer, Site
 from cocoon_sdk.transport.job import Deadlines, Item, Job
+from cocoon_sdk.transport.opening import open_session, sites_of
 from cocoon_sdk.transport.question import (
     Asked,
     Question,
@@ -42,8 +39,8 @@ from cocoon_sdk.transport.question import (
     origin_of,
     rank_providers,
 )
-from cocoon_sdk.transport.recovery import recover_receipts
-from cocoon_sdk.types.events import AttemptFailed, AttemptStarted, SessionReady
+from cocoon_sdk.transport.reach import Site
+from cocoon_sdk.types.events import AttemptFailed, AttemptStarted
 
 MAX_ATTEMPTS = 3  # two switches (sdk.md, "Choosing, failing over, hedging")
 JITTER = (0.05, 0.25)
@@ -150,16 +147,16 @@ class RequestRun:
         try:
             core.emit(AttemptStarted(request_id.hex(), candidate.provider, number))
             self._warm = False
-            site = await self._site(candidate, trial.origin)
+            sites = await sites_of(core, trial, allow_private=self._question.allow_private)
             proof, judge = None, core.attestations
             if judge is not None:
-                proof = await judge.prove(candidate, site, limit=self._connect_limit())
-            slot = await self._session(trial, site)
+                proof = await judge.prove(candidate, sites[0], limit=self._connect_limit())
+            slot, self._warm = await open_session(core, trial, sites, limit=self._connect_limit())
             if judge is not None and proof is not None:
                 proof = await judge.prove_session(
                     slot.connection, candidate, proof, limit=self._connect_limit()
                 )
-            job = await self._job(trial, site, partial(budget.settle, request_id))
+            job = await self._job(trial, slot.connection.site, partial(budget.settle, request_id))
             if self._stopped:
                 raise StreamTruncatedError("the stream was closed before its receipt")
             self._asked = Asked(
@@ -182,34 +179,6 @@ class RequestRun:
             if attempt is None:
                 await asyncio.wait({core.background(budget.settle(request_id, 0))})
 
-    async def _session(self, trial: Trial, site: Site) -> Slot:
-        channel, origin = trial.paying, trial.origin
-        peer = Peer(
-            site=site,
-            provider_id=trial.candidate.descriptor.public_key,
-            signer=channel.signer if channel else None,
-            channel=ChannelId(channel.address.workchain, channel.address.hash) if channel else None,
-            registry=RegistryRef(origin.registry_id, origin.version, origin.digest),
-            suites=tuple(trial.candidate.descriptor.suites),
-        )
-        slot, reused = await self._core.pool.acquire(peer, limit=self._connect_limit())
-        self._warm = reused
-        try:
-            self._core.emit(
-                SessionReady(
-                    trial.request_id.hex(),
-                    trial.candidate.provider,
-                    slot.connection.session.suite,
-                    reused,
-                )
-            )
-            if channel is not None and not reused:
-                await recover_receipts(slot.connection, channel, self._core.live)
-        except BaseException:
-            slot.release()
-            raise
-        return slot
-
     def _connect_limit(self) -> float:
         limit = self._question.timeouts.connect
         if self._total_at is None:
@@ -230,15 +199,6 @@ class RequestRun:
             unopened=self._core.unopened,
             quarantined=self._core.quarantined,
         )
-
-    async def _site(self, candidate: Candidate, origin: Origin) -> Site:
-        endpoint = parse_endpoint(candidate.descriptor.endpoints[0])
-        addresses = await resolve_endpoint(
-            endpoint,
-            allow_private=self._question.allow_private,
-            allow_loopback=origin.allow_loopback,
-        )
-        return Site(endpoint, addresses[0])
 
     async def _job(self, trial: Trial, site: Site, settle: Callable[[int], Awaitable[None]]) -> Job:
         question, candidate = self._question, trial.candidate

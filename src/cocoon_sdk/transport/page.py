@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from cocoon_sdk.transport.dial import Site
+from cocoon_sdk.transport.reach import Site
 
 if TYPE_CHECKING:
     import httpx

@@ -13,6 +13,8 @@ from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.failures import twin
 
 Key = tuple[str, bytes, bytes, tuple[int, ...] | None]
+REFRESH_LIMIT = 10.0  # seconds for a handshake ahead of time
+
 Dial = Callable[..., Awaitable[Connection]]
 
 
@@ -61,6 +63,8 @@ class Pool:
                 "raise the connect timeout",
                 phase="connect",
             ) from error
+        if slot.connection.ageing and peer.key not in self._dials and not self._closed:
+            self._start(peer, REFRESH_LIMIT)  # nobody waits for it; the old one serves meanwhile
         return slot, not fresh
 
     async def close(self) -> None:
@@ -75,11 +79,11 @@ class Pool:
         await asyncio.gather(*(connection.close() for connection in connections))
 
     def _free(self, key: Key) -> Slot | None:
-        live = self._live.get(key, [])
-        for connection in live:
-            slot = connection.slot()
-            if slot is not None:
-                return slot
+        for ageing in (False, True):  # the younger first, so that an old one comes to rest
+            for connection in self._live.get(key, []):
+                slot = connection.slot() if connection.ageing == ageing else None
+                if slot is not None:
+                    return slot
         return None
 
     def _start(self, peer: Peer, limit: float) -> asyncio.Task[None]:
@@ -90,14 +94,21 @@ class Pool:
 
     async def _connect(self, peer: Peer, limit: float) -> None:
         try:
-            live = self._live.setdefault(peer.key, [])
-            for old in [one for one in live if one.spent]:
-                live.remove(old)
-                await old.close()
+            await self._sweep()
             connection = await self._dial(peer, limit=limit, padding=self._padding)
-            live.append(connection)
+            self._live.setdefault(peer.key, []).append(connection)
         finally:
             del self._dials[peer.key]
+
+    async def _sweep(self) -> None:
+        """Let go of connections that nobody can use any more, whoever they were for."""
+        for key, live in list(self._live.items()):
+            spent = [one for one in live if one.spent]
+            self._live[key] = [one for one in live if one not in spent]
+            if not self._live[key]:
+                del self._live[key]
+            for old in spent:
+                await old.close()
 
 
 async def _outcome(task: asyncio.Task[None]) -> None:

@@ -57,12 +57,12 @@ async def _recover(connection: Connection, channel: PaymentChannel, live: Contai
     lost = {one.request_id: one for one in state.streams if one.request_id not in live}
     if not lost and not state.pending:
         return 0
-    theirs = await _ask(connection, StateGet(), State)
+    theirs = await ask(connection, StateGet(), State)
     if theirs is None:
         return 0
     fetched = 0
     for seq in (await channel.reconcile(theirs))[:MAX_RECEIPTS]:
-        answer = await _ask(connection, ReceiptGet(None, seq), Receipt)
+        answer = await ask(connection, ReceiptGet(None, seq), Receipt)
         if answer is None:
             break
         receipt = parse_receipt(answer.raw)
@@ -88,7 +88,7 @@ def _check_hash(stream: OpenStream | None, raw: bytes) -> None:
         raise ReceiptMismatchError("the fetched receipt is for another answer than was metered")
 
 
-async def _ask(connection: Connection, question: Message, kind: type[M]) -> M | None:
+async def ask(connection: Connection, question: Message, kind: type[M]) -> M | None:
     """One question on a stream of its own; None where the answer is an ERROR."""
     slot = connection.slot()
     if slot is None:

@@ -13,7 +13,7 @@ from cocoon_sdk.errors import VerificationError
 from cocoon_sdk.registry.endpoint import parse_endpoint
 from cocoon_sdk.settings import cache_dir
 from cocoon_sdk.transport.bundle import Bundles
-from cocoon_sdk.transport.dial import Site
+from cocoon_sdk.transport.reach import Site
 
 pytestmark = pytest.mark.anyio
 

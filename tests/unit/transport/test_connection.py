@@ -19,8 +19,9 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.protocol.messages import CloseReason, Queue, StateGet
 from cocoon_sdk.registry.endpoint import parse_endpoint
 from cocoon_sdk.transport.connection import Connection
-from cocoon_sdk.transport.dial import Peer, Site, open_connection
+from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.failures import twin
+from cocoon_sdk.transport.reach import Site
 from cocoon_sdk.transport.stream import MAX_PENDING_FRAMES, Stream
 from tests.stub_provider import StubProvider
 from tests.wire_pair import request

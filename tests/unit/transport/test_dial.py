@@ -11,7 +11,8 @@ from cocoon_sdk.errors import ConnectError, HandshakeError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.protocol.kem import supported_suites
 from cocoon_sdk.registry.endpoint import parse_endpoint
-from cocoon_sdk.transport.dial import Peer, Site, open_connection
+from cocoon_sdk.transport.dial import Peer, open_connection
+from cocoon_sdk.transport.reach import Site
 
 PROVIDER = Ed25519Key(b"\x07" * 32)
 SITE = Site(parse_endpoint("ws://127.0.0.1:9"), "127.0.0.1")

@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from cocoon_sdk.registry.endpoint import parse_endpoint
-from cocoon_sdk.transport.dial import Site
 from cocoon_sdk.transport.page import PageError, get_page
+from cocoon_sdk.transport.reach import Site
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,9 @@ from cocoon_sdk.errors import ConfigError, ConnectError, DeadlineError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.registry.endpoint import parse_endpoint
 from cocoon_sdk.transport.connection import Slot
-from cocoon_sdk.transport.dial import Peer, Site
+from cocoon_sdk.transport.dial import Peer
 from cocoon_sdk.transport.pool import Pool
+from cocoon_sdk.transport.reach import Site
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,7 @@ class FakeConnection:
     def __init__(self, size: int = 8) -> None:
         self.left = size
         self.spent = False
+        self.ageing = False
         self.closed = False
 
     def slot(self) -> Slot | None:
