@@ -9,7 +9,9 @@ import msgspec
 from msgspec import Struct
 
 from cocoon_sdk.errors import RegistryFormatError
-from cocoon_sdk.registry.model import Entry, Hex32, Name
+from cocoon_sdk.registry.model import Entry, Name
+
+ID_DIGITS = 64
 
 
 class _ModelBrief(Struct, frozen=True, gc=False):
@@ -19,7 +21,7 @@ class _ModelBrief(Struct, frozen=True, gc=False):
 class _Brief(Struct, frozen=True, gc=False):
     """The least that names an entry, so that a descriptor of a later version hurts nobody else."""
 
-    id: Hex32
+    id: str  # judged below: msgspec's patterns cost more than all the rest
     models: list[_ModelBrief]
 
 
@@ -51,11 +53,14 @@ def list_entries(entries: Sequence[Entry]) -> Listing:
     for entry in entries:
         try:
             brief = decode(entry.d)
+            id_ = brief.id
+            if len(id_) != ID_DIGITS or bytes.fromhex(id_).hex() != id_:
+                raise ValueError("not an id")
         except (ValueError, RecursionError):
             unreadable += 1
             continue
-        if brief.id in listed:
-            raise RegistryFormatError(f"the registry lists provider {brief.id} twice")
+        if id_ in listed:
+            raise RegistryFormatError(f"the registry lists provider {id_} twice")
         models = tuple([model.id for model in brief.models])
-        listed[brief.id] = ListedEntry(brief.id, models, entry)
+        listed[id_] = ListedEntry(id_, models, entry)
     return Listing(tuple(listed.values()), unreadable)
