@@ -446,6 +446,32 @@ def test_a_root_follows_the_one_before(folder: OperatorFolder, draft: Path, tmp_
         inspect(folder, draft)
 
 
+def test_recovery_after_the_theft_of_registry_keys(
+    folder: OperatorFolder, draft: Path, tmp_path: Path
+) -> None:
+    """The runbook of docs/howto/run-a-registry.md: a thief's version number is out of nobody's reach."""
+    www = tmp_path / "www"
+    round_trip(folder, draft)
+    operations.publish(folder, www, now=NOW)
+    honest = read_registry(folder.read_registry() or b"").payload
+    stolen = seal(msgspec.structs.replace(honest, version=2**53 - 1, prev="ab" * 32), [ALICE, BOB])
+    PublicFolder(www).write_registry(stolen)
+    victim = trusted_set(PublicFolder(www))
+    victim.update_registry(stolen, NOW)
+
+    new = make_keys("after the theft", 2)
+    rotate(folder, registry=RoleChange(add=public(*new), drop=public(ALICE, BOB, CAROL)))
+    (folder.path / "registry.json").unlink()
+    signed = operations.sign(folder, now=NOW, signers=new)
+    assert signed.registry.payload.version == 1
+    operations.publish(folder, www, now=NOW)
+
+    victim.update_root((www / "2.root.json").read_bytes())
+    assert victim.update_registry((www / "registry.json").read_bytes(), NOW).payload.version == 1
+    with pytest.raises(RegistryError):
+        victim.update_registry(stolen, NOW)
+
+
 # Other tools
 
 
