@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from cocoon_provider import enrolment, ledger, vouchers
+from cocoon_provider import enrolment, instances, ledger, vouchers
 from cocoon_provider.ledger import Progress
 from cocoon_provider.opening import Ended, Opening, open_stream
 from cocoon_provider.receipts import receipt_for
@@ -21,7 +21,6 @@ from cocoon_provider.tables import (
     locked_channel,
     of_channel,
     receipts,
-    streams,
 )
 from cocoon_sdk.errors import WireCode
 from cocoon_sdk.keys import Signer
@@ -31,15 +30,13 @@ from cocoon_sdk.protocol import messages
 from cocoon_sdk.store.database import Database
 
 MIGRATIONS = "cocoon_provider:migrations"
-NO_SIGNATURE = bytes(64)
 
 
 class ChannelBook:
     """Vouchers, dues, receipts and the mirror of the chain, durable before anything is served.
 
     Args:
-        instance: Name of this serving process; after a restart under the same name the streams that it
-            had left open are ended.
+        instance: Name of this front end, which no other process on the database may have.
         clock: Unix seconds.
     """
 
@@ -166,15 +163,36 @@ class ChannelBook:
         await self.database.run(lambda c: ledger.drop(c, key, request_id))
         self._ring(key)
 
+    # --- front ends
+
+    async def claim(self) -> None:
+        """Be this instance from now on; nothing more is written when another process became it.
+
+        Raises:
+            StoreError: another process is.
+        """
+        role = instances.role(self._instance)
+        if not await self.database.become(role, patience=instances.PATIENCE):
+            raise instances.taken(self._instance)
+
     async def end_orphans(self) -> int:
-        """Issue receipts for the streams that an earlier run of this instance left open."""
-        query = select(streams.c.address, streams.c.epoch, streams.c.request_id).where(
-            streams.c.instance == self._instance
-        )
-        rows = await self.database.run(lambda c: c.execute(query).all())
+        """Before serving: issue receipts for the streams that an earlier run of this instance left open."""
         await self.database.run(enrolment.reopen_all)
-        for address, epoch, request_id in rows:
-            key = ChannelKey(address, epoch)
+        return await self._end_streams_of(self._instance)
+
+    async def end_abandoned(self) -> int:
+        """Issue receipts for the open streams of other instances that are gone."""
+        others = await self.database.run(lambda c: instances.others_with_streams(c, self._instance))
+        ended = 0
+        for instance in others:
+            async with self.database.alone(instances.role(instance)) as gone:
+                if gone:
+                    ended += await self._end_streams_of(instance)
+        return ended
+
+    async def _end_streams_of(self, instance: str) -> int:
+        rows = await self.database.run(lambda c: instances.open_streams(c, instance))
+        for key, request_id in rows:
             await self.finish(key, request_id, None, None, FinishReason.ERROR)
         return len(rows)
 

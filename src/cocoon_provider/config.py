@@ -162,6 +162,7 @@ class Config(_Section, frozen=True):
     prompt_overhead: Overhead = field(default_factory=Overhead)
     attestation: AttestationSettings = field(default_factory=AttestationSettings)
     database: str = ""
+    instance: Annotated[str, Meta(min_length=1, max_length=64)] = "main"
 
     @property
     def concurrency(self) -> int:

@@ -49,7 +49,11 @@ class Books:
         self.wallet = Wallet(wallet_key, chain.network)
         self.database = Database(database_url, migrations=MIGRATIONS)
         self.book = ChannelBook(
-            self.database, identity=identity, network=chain.network, clock=time.time
+            self.database,
+            identity=identity,
+            network=chain.network,
+            clock=time.time,
+            instance=config.instance,
         )
         policy = ChannelPolicy(
             provider_key=identity.public_key,
@@ -100,7 +104,7 @@ class Provider:
 
         Raises:
             ConfigError: a model has no price, or something cannot be used as configured.
-            StoreError: the books cannot be opened.
+            StoreError: the books cannot be opened, or another front end of this name serves from them.
         """
         await self._backend.start()
         for name in self._backend.models:
@@ -109,6 +113,7 @@ class Provider:
         self._evidence = load_evidence(
             self._config.attestation, self._backend.models.values(), self._identity.public_key
         )
+        await self._books.book.claim()
         orphans = await self._books.book.end_orphans()
         if orphans:
             log.warning("receipts issued for requests that a restart cut off: %d", orphans)

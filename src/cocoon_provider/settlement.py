@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 MAX_BATCH = 100
 _COST_FACTOR = 100
 _MAX_AGE = 6 * 3600
+_ROLE = "the settlement"
+_PATIENCE = 60.0  # seconds for which another process may redeem before we do it on demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,9 @@ class Settlement:
             log.error("settlement failed unexpectedly: %s", describe(error))  # noqa: TRY400
 
     async def _round(self) -> None:
+        ended = await self._book.end_abandoned()
+        if ended:
+            log.warning("receipts issued for requests of front ends that are gone: %d", ended)
         await self.refresh()
         await self.redeem()
 
@@ -110,7 +115,12 @@ class Settlement:
             InsufficientFundsError: the wallet cannot attach what redeeming needs.
             ChainError: the chain is down or refused.
         """
-        async with self._lock:
+        # Two processes that send from one wallet would take the same sequence number.
+        alone = self._book.database.alone(_ROLE, patience=_PATIENCE if everything else 0.0)
+        async with self._lock, alone as mine:
+            if not mine:
+                log.info("another process redeems from this database at the moment")
+                return 0
             claims = [c for c in await self._claims() if everything or self._due(c)]
             claims.sort(key=lambda claim: (not claim.urgent, -claim.unredeemed))
             income = 0

@@ -68,16 +68,15 @@ class Database:
         """As `run`, blocking."""
         return self._submit(call).result()
 
-    async def become(self, role: str, *, patience: float = 5.0) -> None:
+    async def become(self, role: str, *, patience: float = 0.0) -> bool:
         """Have `role` from now on and write nothing without it, also after a lost connection.
 
-        Raises:
-            StoreError: another process keeps it for `patience` seconds, longer than one that is
-                being replaced needs to end.
+        Returns False if another process keeps it for `patience` seconds.
         """
-        if not await self._take(role, patience):
-            raise StoreError(f"another process is {role} in this database")
-        self._required.append(role)
+        had = await self._take(role, patience)
+        if had and role not in self._required:
+            self._required.append(role)
+        return had
 
     @asynccontextmanager
     async def alone(self, role: str, *, patience: float = 0.0) -> AsyncIterator[bool]:

@@ -51,11 +51,17 @@ class Clock:
         return self.now
 
 
-def open_book(folder: Path, *, clock: Callable[[], float] | None = None) -> ChannelBook:
-    """The book in `folder`; opening it again is a restart."""
+def open_book(
+    folder: Path, *, clock: Callable[[], float] | None = None, instance: str = "main"
+) -> ChannelBook:
+    """The book in `folder`; opening it again is a restart, or another front end."""
     database = Database(database_url(folder, "book.sqlite"), migrations=MIGRATIONS)
     return ChannelBook(
-        database, identity=IDENTITY, network=DEVNET_NETWORK, clock=clock or (lambda: float(NOW))
+        database,
+        identity=IDENTITY,
+        network=DEVNET_NETWORK,
+        clock=clock or (lambda: float(NOW)),
+        instance=instance,
     )
 
 
