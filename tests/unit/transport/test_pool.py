@@ -158,6 +158,48 @@ async def test_a_closed_pool_gives_nothing_and_waits_for_nobody() -> None:
             await use
 
 
+async def test_a_successor_is_made_before_a_session_is_too_old() -> None:
+    dial = Dialler()
+    pool, peer = Pool(dial=dial), make_peer()
+    running, _ = await pool.acquire(peer, limit=1)
+    dial.made[0].ageing = True
+    async with asyncio.timeout(0.015):  # less than a handshake takes: nobody waits for it
+        slot, reused = await pool.acquire(peer, limit=1)
+    assert (reused, slot.connection) == (True, dial.made[0])
+    await pool.acquire(peer, limit=1)
+    await asyncio.sleep(0.001)
+    assert dial.calls == 2  # one successor, however many ask
+    await asyncio.sleep(0.05)
+    slot, reused = await pool.acquire(peer, limit=1)
+    assert (reused, slot.connection) == (True, dial.made[1])
+    assert not dial.made[0].closed  # what runs there may end
+    running.release()
+    await pool.close()
+
+
+async def test_a_successor_that_cannot_be_made_is_no_news() -> None:
+    dial = Dialler()
+    pool, peer = Pool(dial=dial), make_peer()
+    await pool.acquire(peer, limit=1)
+    dial.made[0].ageing = True
+    dial.error = ConnectError("nobody there")
+    for _ in range(3):
+        assert (await pool.acquire(peer, limit=1))[1] is True
+        await asyncio.sleep(0.03)
+    await pool.close()
+
+
+async def test_ended_sessions_of_other_peers_are_let_go_as_well() -> None:
+    dial = Dialler()
+    pool = Pool(dial=dial)
+    await pool.acquire(make_peer(), limit=1)
+    dial.made[0].spent = True
+    await pool.acquire(make_peer(key=True), limit=1)
+    assert dial.made[0].closed
+    assert len(pool._live) == 1
+    await pool.close()
+
+
 def test_keys_tell_peers_apart_not_registries() -> None:
     from cocoon_sdk.protocol.params import RegistryRef
 
