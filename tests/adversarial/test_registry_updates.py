@@ -176,8 +176,7 @@ async def test_two_workers_refresh_one_cache_at_once(tmp_path: Path) -> None:
         world.publish_registry(version)
         versions = await asyncio.gather(*map(accepted_version, workers))
         assert versions == [version] * 6
-    later = updater_of(world, None)
-    later._cache = RegistryCache(tmp_path, parse_trust(world.trust).id)
+    later = updater_of(world, tmp_path)
     await later.adopt()
     assert later.registry is not None
     assert later.registry.payload.version == 4

@@ -16,7 +16,7 @@ from cocoon_sdk.payments.channels import list_channels
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS
 from cocoon_sdk.registry.model import Descriptor
 from cocoon_sdk.registry.several import chain_from_environment, open_registries, registry_sources
-from cocoon_sdk.registry.union import AnySnapshot
+from cocoon_sdk.registry.shared import AnySnapshot
 from cocoon_sdk.settings import cache_dir, state_dir
 from cocoon_sdk.store.database import Database, default_url
 from cocoon_sdk.ton.address import Address

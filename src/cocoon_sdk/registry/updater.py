@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Callable
 
@@ -19,6 +18,7 @@ from cocoon_sdk.registry.anchor import AnchorCheck
 from cocoon_sdk.registry.cache import RegistryCache, Remembered
 from cocoon_sdk.registry.listed import SeenSequences
 from cocoon_sdk.registry.mirrors import Places, Race
+from cocoon_sdk.registry.notes import Notes
 from cocoon_sdk.registry.sources import Fetched, Source
 from cocoon_sdk.registry.trust import Trust, TrustKeys
 from cocoon_sdk.registry.verified import VerifiedRegistry, check_times
@@ -66,7 +66,7 @@ class Updater:
         self._network = network
         self._allow_stale = allow_stale
         self._trusted = TrustedSet(trust, network=network)
-        self._given: dict[str, tuple[str | None, bytes]] = {}  # by locator: tag and SHA-256
+        self._notes = Notes(places, cache)
 
     @property
     def roots(self) -> tuple[bytes, ...]:
@@ -90,7 +90,7 @@ class Updater:
         Raises:
             RegistryEquivocationError: another worker accepted the same version with other content.
         """
-        known = await asyncio.to_thread(self._network_known)
+        known = await asyncio.to_thread(self._notes.network)
         network = self._network or (self._trusted.root.network if self._trusted.root else known)
         self.proven = self.proven or known is not None
         remembered = await asyncio.to_thread(self._cache.load, network) if network else None
@@ -127,7 +127,7 @@ class Updater:
                 replaced the keys that signed it. Of several errors it is the own address's.
         """
         roots_before = self._trusted.roots
-        tags = await asyncio.to_thread(self._tags)
+        tags = await asyncio.to_thread(self._notes.tags, self.registry)
         race: Answers = Race()
         try:
             newest = await self._newest(race, tags)
@@ -141,7 +141,8 @@ class Updater:
                 self._roots_moved()
             raise
         merged = await self.store(newest)
-        await asyncio.to_thread(self._note, race, newest)
+        await asyncio.to_thread(self._notes.take, race.answers)
+        self.proven = self.proven or any(one in self.places.given for one, _ in race.answers)
         self.registry = newest
         self._roots_moved()
         if merged is not None and merged.seen is not None and merged.seen > newest.seen:
@@ -273,33 +274,6 @@ class Updater:
     def _root_version(self) -> int:
         """Of the newest trusted root, 0 before the first."""
         return self._trusted.root.version if self._trusted.root is not None else 0
-
-    def _network_known(self) -> str | None:
-        found = (self._cache.network_of(source.locator) for source in self.places.given)
-        return next((network for network in found if network is not None), None)
-
-    def _tags(self) -> dict[str, str]:
-        """By which tag each place recognises the registry held."""
-        if self.registry is None:
-            return {}
-        digest = hashlib.sha256(self.registry.raw).digest()
-        tags: dict[str, str] = {}
-        for source in self.places.in_order():
-            given, of = self._given.get(source.locator, (None, b""))
-            tag = given if of == digest else self._cache.etag(source.locator, digest)
-            if tag is not None:
-                tags[source.locator] = tag
-        return tags
-
-    def _note(self, race: Answers, newest: VerifiedRegistry) -> None:
-        """Remember which places gave a registry, and its tag there."""
-        network = newest.payload.network
-        for source, (registry, tag) in race.answers:
-            digest = hashlib.sha256(registry.raw).digest()
-            self.proven = self.proven or source in self.places.given
-            if self._given.get(source.locator) != (tag, digest):
-                self._given[source.locator] = (tag, digest)
-                self._cache.note(source.locator, network, digest, tag)
 
     def _replay(self, remembered: Remembered) -> TrustedSet:
         """The set that the cached chain leads to, or the one held where that is as new."""

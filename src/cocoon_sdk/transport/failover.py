@@ -23,7 +23,7 @@ from cocoon_sdk.errors import (
 from cocoon_sdk.payments.budget import BudgetLedger
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.protocol.messages import Delta, Request
-from cocoon_sdk.registry.union import AnySnapshot
+from cocoon_sdk.registry.shared import AnySnapshot
 from cocoon_sdk.routing.policy import Candidate, Ranking
 from cocoon_sdk.transport.attempt import Attempt
 from cocoon_sdk.transport.connection import Slot

@@ -26,7 +26,7 @@ from cocoon_sdk.payments.amounts import format_coins
 from cocoon_sdk.payments.channel import PaymentChannel
 from cocoon_sdk.registry.listed import Origin
 from cocoon_sdk.registry.model import Descriptor
-from cocoon_sdk.registry.union import AnySnapshot
+from cocoon_sdk.registry.shared import AnySnapshot
 from cocoon_sdk.routing.policy import Assurance, Candidate, Ranking, Routing, Wish, rank
 from cocoon_sdk.transport.core import Timeouts
 from cocoon_sdk.types.attestation import AttestationResult

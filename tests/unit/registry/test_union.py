@@ -24,7 +24,8 @@ from cocoon_sdk.registry import union as union_module
 from cocoon_sdk.registry.descriptor import sign_descriptor
 from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient
 from cocoon_sdk.registry.model import Entry
-from cocoon_sdk.registry.union import RegistryUnion, SharedProvider
+from cocoon_sdk.registry.shared import SharedProvider
+from cocoon_sdk.registry.union import RegistryUnion
 
 pytestmark = pytest.mark.anyio
 

@@ -18,9 +18,9 @@ from cocoon_sdk.payments import ledger
 from cocoon_sdk.payments.accounting import ChannelStatus
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
 from cocoon_sdk.registry.descriptor import sign_descriptor
+from cocoon_sdk.registry.shared import UnionSnapshot
 from cocoon_sdk.registry.snapshot import Snapshot, make_snapshot
 from cocoon_sdk.registry.trust import parse_trust
-from cocoon_sdk.registry.union import UnionSnapshot
 from cocoon_sdk.registry.verify import TrustedSet
 from cocoon_sdk.routing.policy import Ranking
 from cocoon_sdk.store.database import Database
