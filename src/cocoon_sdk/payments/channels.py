@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Container
 from dataclasses import replace
 
@@ -20,34 +19,26 @@ from cocoon_sdk.errors import (
     ChannelDesyncError,
     ConfigError,
     PaymentError,
-    TransactionFailedError,
 )
-from cocoon_sdk.keys import Ed25519Key, derive_channel_key, is_valid_public_key
-from cocoon_sdk.payments import ledger
+from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.payments import ledger, moves
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
-from cocoon_sdk.payments.amounts import format_amount
 from cocoon_sdk.payments.channel import PaymentChannel, channel_signer
+from cocoon_sdk.payments.opening import Opening, plan_opening
+from cocoon_sdk.payments.sending import send_moves
 from cocoon_sdk.store.database import Database
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import AccountState, ChainClient
 from cocoon_sdk.ton.contract.channel import (
     CODE_HASH,
-    MAX_CLOSE_DELAY,
-    MIN_OPENING,
-    RENT_RESERVE,
     ChannelData,
     ChannelTerms,
-    channel_address,
-    deposit_body,
     parse_channel_data,
-    state_init,
 )
-from cocoon_sdk.ton.wallet import OutMessage, Wallet
+from cocoon_sdk.ton.wallet import Wallet
 
 logger = logging.getLogger("cocoon_sdk.payments")
 
-OPENING_GAS = 5_000_000
-"""Nano of a deposit that the opening itself may use up, with room."""
 OPENING_EXPIRES = 600
 """Seconds after which an opening that the chain does not show cannot happen any more."""
 
@@ -96,46 +87,23 @@ async def open_channel(
         TransactionFailedError: the opening failed; the money came back less fees.
         ChainUnavailableError: it is unknown whether the opening was executed; `refresh` finds out.
     """
-    _check_terms(provider_key, close_delay, deposit, min_deposit)
-    salt = secrets.randbits(63)  # the ledger's integers are signed
-    key = derive_channel_key(
-        master.seed, network=chain.network, provider_key=provider_key, salt=salt
-    )
-    terms = ChannelTerms(key.public_key, provider_key, close_delay, salt)
-    address = channel_address(terms, wallet.address, payout)
-    init = state_init(terms, wallet.address, payout)
-    message = OutMessage(to=address, value=deposit, body=deposit_body(), state_init=init)
-    await wallet.check_funds(chain, [message])  # before the ledger knows of a channel
-    now = await chain.time()
-    state = ChannelState(
-        id=0, network=chain.network, address=address, epoch=0, provider_key=provider_key,
-        client_key=key.public_key, salt=salt, close_delay=close_delay, client=wallet.address,
-        payout=payout, status=ChannelStatus.OPENING, created_at=now, deposit=deposit, balance=0,
-        redeemed=0, close_at=0, seen_at=now, signed=0, spent=0, seq=0,
+    opening = await plan_opening(
+        chain=chain, wallet=wallet, master=master, provider_key=provider_key, payout=payout,
+        close_delay=close_delay, deposit=deposit, min_deposit=min_deposit,
     )  # fmt: skip
-    state = replace(state, id=await database.run(lambda c: ledger.add_channel(c, state)))
-    try:
-        await wallet.send(chain, [message])
-    except (ConfigError, PaymentError, TransactionFailedError):  # certainly not opened
-        await database.run(lambda c: _close(c, state.id))
-        raise
+    return await carry_out_opening(chain=chain, wallet=wallet, database=database, opening=opening)
+
+
+async def carry_out_opening(
+    *, chain: ChainClient, wallet: Wallet, database: Database, opening: Opening
+) -> PaymentChannel:
+    """The second half of `open_channel`."""
+    sent = await send_moves(chain, wallet, database, [opening.move])
+    sent.check()
+    number = sent.moves[0].channel_id or 0  # of an earlier opening, where that was this wish
+    state = await database.run(lambda c: ledger.load_channel(c, number))
     opened = await refresh_until(chain, database, state, {ChannelStatus.OPEN})
-    return PaymentChannel(database, opened, key)
-
-
-def _check_terms(provider_key: bytes, close_delay: int, deposit: int, min_deposit: int) -> None:
-    if not is_valid_public_key(provider_key):
-        raise ConfigError(f"{provider_key.hex()} is no provider key: not a valid Ed25519 point")
-    if not 0 <= close_delay <= MAX_CLOSE_DELAY:
-        raise ConfigError(
-            f"a close delay of {close_delay} s would lock the money beyond {MAX_CLOSE_DELAY} s (7 days)"
-        )
-    least = max(MIN_OPENING, min_deposit + RENT_RESERVE + OPENING_GAS)
-    if deposit < least:
-        raise ConfigError(
-            f"a deposit of {format_amount(deposit)} coins is too small for this provider; "
-            f"deposit at least {format_amount(least)}"
-        )
+    return PaymentChannel(database, opened, channel_signer(opening.master, opened))
 
 
 async def top_up(
@@ -149,15 +117,8 @@ async def top_up(
     state = await refresh(chain, database, state)
     if state.status is not ChannelStatus.OPEN:
         raise PaymentError(f"the channel {state.address.raw} is {state.status}; nothing was sent")
-    await wallet.send(chain, [OutMessage(to=state.address, value=amount, body=deposit_body())])
-
-    def book(connection: Connection) -> ChannelState:
-        now = ledger.load_channel(connection, state.id)
-        now = replace(now, deposit=now.deposit + amount)
-        ledger.save_channel(connection, now)
-        return now
-
-    return await refresh(chain, database, await database.run(book))
+    (await send_moves(chain, wallet, database, [moves.topping_up(state, amount)])).check()
+    return await refresh(chain, database, state)
 
 
 async def refresh(chain: ChainClient, database: Database, state: ChannelState) -> ChannelState:
@@ -220,9 +181,9 @@ def _observe(
         waited = account.block_time - state.created_at
         if state.status is ChannelStatus.OPENING and waited <= OPENING_EXPIRES:
             return state
-        return _close(connection, channel_id, seen_at=account.block_time)
+        return ledger.close_channel(connection, channel_id, seen_at=account.block_time)
     if state.epoch not in {0, data.epoch}:  # destroyed, and opened again at the same address
-        return _close(connection, channel_id, seen_at=account.block_time)
+        return ledger.close_channel(connection, channel_id, seen_at=account.block_time)
     state = replace(
         state,
         epoch=data.epoch,
@@ -235,14 +196,5 @@ def _observe(
         # ledger remembers.
         signed=max(state.signed, data.redeemed),
     )
-    ledger.save_channel(connection, state)
-    return state
-
-
-def _close(connection: Connection, channel_id: int, *, seen_at: int = 0) -> ChannelState:
-    ledger.delete_streams(connection, channel_id)
-    state = ledger.load_channel(connection, channel_id)
-    seen_at = max(seen_at, state.seen_at)
-    state = replace(state, status=ChannelStatus.CLOSED, balance=0, close_at=0, seen_at=seen_at)
     ledger.save_channel(connection, state)
     return state

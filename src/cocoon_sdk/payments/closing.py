@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import ChannelDesyncError, PaymentError
+from cocoon_sdk.payments import moves
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.channels import refresh, refresh_until
+from cocoon_sdk.payments.sending import send_moves
 from cocoon_sdk.payments.voucher import CloseAuth, verify_close_auth
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.store.database import Database
-from cocoon_sdk.ton.cells import Cell
 from cocoon_sdk.ton.chain import ChainClient
-from cocoon_sdk.ton.contract.channel import (
-    ATTACHED,
-    cancel_close_body,
-    close_auth_cell,
-    coop_close_body,
-    finalize_body,
-    request_close_body,
-)
-from cocoon_sdk.ton.wallet import OutMessage, Wallet
+from cocoon_sdk.ton.contract.channel import close_auth_cell
+from cocoon_sdk.ton.wallet import Wallet
 
 
 async def request_close(
@@ -34,7 +28,7 @@ async def request_close(
     if state.status is ChannelStatus.CLOSING:
         return state
     _require(state, ChannelStatus.OPEN)
-    await _send(chain, wallet, state, request_close_body())
+    (await send_moves(chain, wallet, database, [moves.requesting_close(state)])).check()
     return await refresh_until(chain, database, state, {ChannelStatus.CLOSING})
 
 
@@ -48,7 +42,7 @@ async def cancel_close(
     """
     state = await refresh(chain, database, state)
     _require(state, ChannelStatus.CLOSING)
-    await _send(chain, wallet, state, cancel_close_body())
+    (await send_moves(chain, wallet, database, [moves.cancelling_close(state)])).check()
     return await refresh_until(chain, database, state, {ChannelStatus.OPEN})
 
 
@@ -70,7 +64,7 @@ async def finalize(
             f"the close delay of {state.address.raw} runs for {format_duration(left)} more; "
             "the provider may redeem until then"
         )
-    await _send(chain, wallet, state, finalize_body())
+    (await send_moves(chain, wallet, database, [moves.finalizing(state)])).check()
     return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
 
 
@@ -105,7 +99,8 @@ async def coop_close(
             f"the provider wants {auth.final} nano to close; the receipts add up to {state.spent}"
         )
     cell = close_auth_cell(state.network, state.address, state.epoch, auth.final)
-    await _send(chain, wallet, state, coop_close_body(0, auth.signature, cell))
+    move = moves.closing_together(state, auth.signature, cell)
+    (await send_moves(chain, wallet, database, [move])).check()
     return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
 
 
@@ -114,7 +109,3 @@ def _require(state: ChannelState, status: ChannelStatus) -> None:
         raise PaymentError(
             f"the channel {state.address.raw} is {state.status}, not {status}; nothing was sent"
         )
-
-
-async def _send(chain: ChainClient, wallet: Wallet, state: ChannelState, body: Cell) -> None:
-    await wallet.send(chain, [OutMessage(to=state.address, value=ATTACHED, body=body)])

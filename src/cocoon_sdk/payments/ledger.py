@@ -6,6 +6,7 @@ Every function runs inside the one transaction that the caller was given by `Dat
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
@@ -23,6 +24,7 @@ __all__ = [
     "add_receipt",
     "all_channels",
     "chain_receipt",
+    "close_channel",
     "delete_stream",
     "delete_streams",
     "load_channel",
@@ -77,6 +79,21 @@ def save_channel(connection: Connection, state: ChannelState) -> None:
     """Store what can change of a channel. Its streams are stored one by one."""
     values = {name: getattr(state, name) for name in _MUTABLE}
     connection.execute(update(channels).where(channels.c.id == state.id).values(values))
+
+
+def close_channel(connection: Connection, channel_id: int, *, seen_at: int = 0) -> ChannelState:
+    """A channel that is gone: nothing is open in it any more."""
+    delete_streams(connection, channel_id)
+    state = load_channel(connection, channel_id)
+    state = replace(
+        state,
+        status=ChannelStatus.CLOSED,
+        balance=0,
+        close_at=0,
+        seen_at=max(seen_at, state.seen_at),
+    )
+    save_channel(connection, state)
+    return state
 
 
 def put_stream(connection: Connection, channel_id: int, stream: OpenStream) -> None:

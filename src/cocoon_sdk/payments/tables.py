@@ -115,3 +115,31 @@ budget_reservations = Table(
     Column("reserved_at", BigInteger, nullable=False),
     _count("nano"),
 )
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("network", Integer, nullable=False),
+    Column("wallet", String(80), nullable=False),
+    Column("seqno", BigInteger, nullable=False),
+    Column("valid_until", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("boc", LargeBinary, nullable=False),  # signed: may be sent again, never signed again
+    Column("outcome", String(16), nullable=False),
+    Index("transfers_by_outcome", "outcome", "wallet"),
+)
+
+moves = Table(
+    "moves",
+    metadata,
+    Column("transfer_id", ForeignKey("transfers.id"), primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("destination", String(80), nullable=False),
+    Column(
+        "subject", String(80), nullable=False
+    ),  # what it is about: a channel, provider or account
+    _count("nano"),
+    Column("channel_id", ForeignKey("channels.id")),
+)

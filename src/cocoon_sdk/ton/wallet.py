@@ -1,8 +1,7 @@
 """The wallet that pays for channels: version V5R1, up to 255 messages in one transaction.
 
-A message of the wallet is executed once, at one `seqno`, before its `valid_until`. `send` signs
-exactly one message and then only repeats or awaits that one, so that no failure, timeout or lost
-answer can pay twice.
+A message of the wallet is executed once, at one `seqno`, before its `valid_until`. One is signed, and
+then only that one is repeated or awaited, so that no failure, timeout or lost answer can pay twice.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from cocoon_sdk.ton.wallet_code import WALLET_CODE_HASH, wallet_code, wallet_id
 __all__ = ["OutMessage", "SignedTransfer", "Wallet", "wallet_id"]
 
 MAX_MESSAGES = 255
+OTHER_SEQNO = 133  # the wallet's exit code
 LIFETIME = 90  # seconds for which a signed message may be executed
 EXPIRY_MARGIN = 15  # seconds by which a shard's clock may be behind the masterchain's
 INDEX_DELAY = 15.0  # seconds that the index of traces may lag behind the account's state
@@ -175,17 +175,18 @@ class Wallet:
                     return None
                 try:
                     return await self._hand_in(chain, transfer, timeout)
-                except TransactionFailedError:
+                except TransactionFailedError as error:
+                    # A number that has moved on may be this very message, handed in by another process.
                     state = await self._account(chain)
-                    if self._seqno_of(state) == transfer.seqno:
+                    if self._seqno_of(state) == transfer.seqno and error.exit_code != OTHER_SEQNO:
                         raise
             # Executed, if not by us; or another message of this wallet took its place.
             try:
                 return await chain.wait_message(transfer.msg_hash, timeout=INDEX_DELAY)
-            except ChainUnavailableError:
+            except (ChainError, ConfigError) as error:
                 if state.block_time > transfer.valid_until + INDEX_SURE:
                     return None
-                raise
+                raise _unknown(transfer) from error
 
     async def _hand_in(
         self, chain: ChainClient, transfer: SignedTransfer, patience: float
@@ -204,21 +205,17 @@ class Wallet:
         self, chain: ChainClient, transfer: SignedTransfer, cause: CocoonError
     ) -> tuple[TransactionInfo, ...]:
         """Judge by the account whether a message whose trace did not show up was executed."""
-        name, until = transfer.msg_hash.hex(), transfer.valid_until
         expired = False
         with contextlib.suppress(ChainError, ConfigError):
             state = await chain.get_account(self.address)
             if self._seqno_of(state) > transfer.seqno:
                 return await chain.wait_message(transfer.msg_hash, timeout=INDEX_DELAY)
-            expired = state.block_time > until + EXPIRY_MARGIN
+            expired = state.block_time > transfer.valid_until + EXPIRY_MARGIN
         if expired:
             raise ChainUnavailableError(
-                f"message {name} expired unexecuted; nothing was sent, try again"
+                f"message {transfer.msg_hash.hex()} expired unexecuted; nothing was sent, try again"
             ) from cause
-        raise ChainUnavailableError(
-            f"message {name} is not confirmed; it can still be executed until {until} (Unix time), "
-            "so look at the balance before paying anew"
-        ) from cause
+        raise _unknown(transfer) from cause
 
     async def _account(self, chain: ChainClient) -> AccountState:
         """Our state, not older than the last transaction that we saw confirmed."""
@@ -243,3 +240,10 @@ class Wallet:
         if not allowed or found_id != self._id or reader.load_bytes(32) != self._key.public_key:
             raise ChainDataError(f"the wallet {self.address} does not obey this key")
         return seqno
+
+
+def _unknown(transfer: SignedTransfer) -> ChainUnavailableError:
+    return ChainUnavailableError(
+        f"message {transfer.msg_hash.hex()} is not confirmed; it can still be executed until "
+        f"{transfer.valid_until} (Unix time), so look at the balance before paying anew"
+    )

@@ -9,7 +9,7 @@ from cocoon_sdk.payments.accounting import ChannelState
 from cocoon_sdk.store.database import Database
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.cells import Cell, cell_to_boc
-from cocoon_sdk.ton.chain import AccountState
+from cocoon_sdk.ton.chain import AccountState, TransactionInfo
 from cocoon_sdk.ton.contract.channel import (
     CODE_HASH,
     ChannelData,
@@ -17,7 +17,7 @@ from cocoon_sdk.ton.contract.channel import (
     Op,
     data_cell,
 )
-from cocoon_sdk.ton.wallet import OutMessage
+from cocoon_sdk.ton.wallet import OutMessage, SignedTransfer
 from tests.unit.payments.ledger_kit import (
     NETWORK,
     STATE,
@@ -62,20 +62,26 @@ class FakeWallet:
     """Remembers what it was told to send, and plays the contract's part."""
 
     address = STATE.client
+    network = NETWORK
 
     def __init__(self, chain: FakeChain, database: Database) -> None:
         self.chain, self.database = chain, database
         self.sent: list[Op] = []
         self.fails: Exception | None = None
         self.lacks: Exception | None = None
+        self.messages: list[OutMessage] = []
         self.known_before: list[ChannelState] = []
 
-    async def check_funds(self, chain: FakeChain, messages: list[OutMessage]) -> None:
+    async def sign(self, chain: FakeChain, messages: list[OutMessage]) -> SignedTransfer:
         if self.lacks is not None:
             raise self.lacks
+        self.messages = messages
+        return SignedTransfer(b"signed", len(self.sent), chain.now + 90)
 
-    async def send(self, chain: FakeChain, messages: list[OutMessage]) -> None:
-        (message,) = messages
+    async def deliver(
+        self, chain: FakeChain, transfer: SignedTransfer
+    ) -> tuple[TransactionInfo, ...]:
+        (message,) = self.messages
         assert isinstance(message.body, Cell)
         op = Op(message.body.begin_parse().load_uint(32))
         self.known_before = await channels.list_channels(self.database)
@@ -97,3 +103,7 @@ class FakeWallet:
             chain.data = replace(chain.data, close_at=0)
         elif op in {Op.FINALIZE, Op.COOP_CLOSE}:
             chain.data = None
+        return tuple(
+            TransactionInfo(account, lt, chain.now, True, 0, 1, 0, None)
+            for lt, account in enumerate((self.address, message.to))
+        )
