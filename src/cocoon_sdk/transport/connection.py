@@ -29,6 +29,7 @@ from cocoon_sdk.transport.stream import Stream
 
 WRITE_TIMEOUT = 30.0
 CLOSE_TIMEOUT = 2.0
+HANG_UP_TIMEOUT = 0.2
 _NORMAL = 1000
 _LOST = (WebSocketException, TimeoutError, OSError)
 
@@ -47,6 +48,7 @@ class Connection:
         self._write_lock = asyncio.Lock()
         self._stirred = asyncio.Event()  # something may have begun that strict padding paces
         self._sealed: deque[bytes] = deque()
+        self._greeted = False  # the handshake is over
         self._failure: CocoonError | None = None
         self._close_code = _NORMAL
         self._tasks: list[asyncio.Task[None]] = []
@@ -255,6 +257,7 @@ class Connection:
     def _dispatch(self, event: object) -> None:
         match event:
             case HandshakeCompleted():
+                self._greeted = True
                 self._rest = Rest(time.monotonic)
                 self._handshake.set_result(event)
             case MessageReceived(stream=0, message=Attest() | Error() as message):
@@ -290,7 +293,8 @@ class Connection:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         with contextlib.suppress(ProtocolError, *_LOST):
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            # Before the handshake is over there is nothing to say, and other addresses may be waiting.
+            async with asyncio.timeout(CLOSE_TIMEOUT if self._greeted else HANG_UP_TIMEOUT):
                 self._session.close()  # queues nothing where the session is dead
                 await self._drain()
                 await self._websocket.close(self._close_code)
