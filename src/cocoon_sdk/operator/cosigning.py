@@ -149,16 +149,18 @@ def cosign(path: Path, inspection: Inspection, signers: Sequence[Signer]) -> str
     """Add signatures to a draft that was inspected; what it still lacks (None: nothing).
 
     Raises:
-        ConfigError: a key that does not count here, or that signed already.
+        ConfigError: a key that does not count here, or that signed already; or the file is not the one
+            that was inspected any more.
     """
-    raw = read_draft(path)
+    if read_draft(path) != inspection.raw:
+        raise ConfigError(f"{path} has changed since it was shown; nothing was signed, look again")
     for signer in signers:
         shown = format_public_key(signer.public_key)
         if signer.public_key not in inspection.allowed:
             raise ConfigError(f"{shown} is none of the keys that may sign this {inspection.kind}")
         if signer.public_key in inspection.signed:
             raise ConfigError(f"{shown} has signed this draft already")
-    raw = add_signatures(raw, signers)
+    raw = add_signatures(inspection.raw, signers)
     write_draft(path, raw)
     return shortfall(raw, inspection.roles, what="the draft")
 

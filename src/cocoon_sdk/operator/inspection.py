@@ -23,7 +23,10 @@ from cocoon_sdk.registry.verify import check_times
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A draft, checked. `lacking` says which signatures it still needs, None when it has them all."""
+    """A draft, checked: `raw` is what was looked at, and nothing else may be signed.
+
+    `lacking` says which signatures it still needs, None when it has them all.
+    """
 
     kind: str
     network: str
@@ -31,6 +34,7 @@ class Inspection:
     summary: list[tuple[str, str]]
     changes: list[Change]
     roles: Mapping[str, Role] = field(repr=False)
+    raw: bytes = field(repr=False, default=b"")
     signed: frozenset[bytes] = frozenset()
     lacking: str | None = None
 
@@ -89,6 +93,7 @@ def inspect_root(raw: bytes, old: RootPayload | None, *, now: int) -> Inspection
         ],
         changes=compare_roots(old, root),
         roles=roles,
+        raw=raw,
         signed=_signed(raw, roles),
         lacking=shortfall(raw, roles, what=what),
     )
@@ -149,6 +154,7 @@ def inspect_registry(
         ],
         changes=[*changes, *compare_policy(last.payload if last else None, payload)],
         roles=roles,
+        raw=raw,
         signed=_signed(raw, roles),
         lacking=shortfall(raw, roles, what=what),
     )

@@ -183,6 +183,18 @@ def test_a_signature_counts_once(folder: OperatorFolder, draft: Path) -> None:
         cosigning.accept(folder, [draft, draft], now=NOW)
 
 
+def test_what_was_shown_is_what_is_signed(folder: OperatorFolder, draft: Path) -> None:
+    """Whoever can write the file could swap it while the holder reads the list of changes."""
+    make_draft(folder, draft)
+    look = inspect(folder, draft)
+    put(folder, PROVIDERS[2])
+    make_draft(folder, draft)
+    swapped = draft.read_bytes()
+    with pytest.raises(ConfigError, match="has changed since it was shown"):
+        cosigning.cosign(draft, look, [BOB])
+    assert draft.read_bytes() == swapped
+
+
 @pytest.mark.parametrize("shards", [False, True])
 def test_a_holder_sees_what_changes(folder: OperatorFolder, draft: Path, shards: bool) -> None:
     round_trip(folder, draft, shards=shards)
