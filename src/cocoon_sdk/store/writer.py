@@ -27,11 +27,18 @@ class Job:
 
     def run(self, connection: Connection) -> None:
         """Run in a savepoint; what the job wrote stays only if it returns."""
+        said: SQLAlchemyError | None = None
         try:
             with connection.begin_nested():
-                self.result = self.call(connection)
+                try:
+                    self.result = self.call(connection)
+                except SQLAlchemyError as error:
+                    said = (
+                        error  # without the transaction the savepoint fails as well, and says less
+                    )
+                    raise
         except SQLAlchemyError as error:
-            self.error = _store_error(error)
+            self.error = _store_error(said or error)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the job
             self.error = error
 
