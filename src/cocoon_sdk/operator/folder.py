@@ -58,7 +58,7 @@ class OperatorFolder(PublicFolder):
 
     def read_entries(self) -> dict[str, Entry]:
         """All entries by provider id, in the order of the ids."""
-        files = sorted(self.entries.glob("*.json"))
+        files = sorted(self.entries.glob("*.json"), key=lambda path: path.name)
         return {path.stem: decode_entry(path.read_bytes()) for path in files}
 
     def read_entry(self, provider: str) -> Entry | None:

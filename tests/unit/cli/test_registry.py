@@ -285,6 +285,15 @@ def test_review_adds_what_passes(
     assert "added" not in run("review", folder, entry)
 
 
+def test_what_is_left_out_is_said(folder: Path, entry: Path, tmp_path: Path) -> None:
+    run("add", folder, entry)
+    run("revoke", folder, ID, "--below", 9)
+    for options in ((), ("--draft", tmp_path / "draft.json")):
+        shown = run("sign", folder, *options)
+        assert "Left out" in shown
+        assert "below 9" in shown
+
+
 def test_secrets_are_typed_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(
