@@ -32,9 +32,9 @@ from cocoon_sdk.protocol.messages import (
 )
 from cocoon_sdk.protocol.messages import Receipt as ReceiptFrame
 from cocoon_sdk.transport.answer import Answer
-from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.failures import charge, error_from_frame, explain_refusal
 from cocoon_sdk.transport.job import Done, Finish, Host, Item, Job
+from cocoon_sdk.transport.slot import Slot
 from cocoon_sdk.transport.stream import Stream
 from cocoon_sdk.types.events import FirstToken, Queued, ReceiptStored, VoucherSigned
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
-
-from websockets.exceptions import WebSocketException
 
 from cocoon_sdk.errors import (
     CocoonError,
@@ -23,15 +20,15 @@ from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.transport.challenge import SessionQuotes
 from cocoon_sdk.transport.failures import error_of_session, twin
 from cocoon_sdk.transport.guard import GuardedClient
+from cocoon_sdk.transport.outbox import LOST, Outbox
 from cocoon_sdk.transport.reach import Site
 from cocoon_sdk.transport.rest import Rest
+from cocoon_sdk.transport.slot import Slot
 from cocoon_sdk.transport.stream import Stream
 
-WRITE_TIMEOUT = 30.0
 CLOSE_TIMEOUT = 2.0
 HANG_UP_TIMEOUT = 0.2
 _NORMAL = 1000
-_LOST = (WebSocketException, TimeoutError, OSError)
 
 
 class Connection:
@@ -45,14 +42,11 @@ class Connection:
         self._streams: dict[int, Stream] = {}
         self.quotes = SessionQuotes()
         self._promised = 0
-        self._write_lock = asyncio.Lock()
-        self._stirred = asyncio.Event()  # something may have begun that strict padding paces
-        self._sealed: deque[bytes] = deque()
+        self._outbox = Outbox(websocket, session)
         self._greeted = False  # the handshake is over
         self._failure: CocoonError | None = None
         self._close_code = _NORMAL
         self._tasks: list[asyncio.Task[None]] = []
-        self._pushing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._handshake: asyncio.Future[HandshakeCompleted] = (
             asyncio.get_running_loop().create_future()
@@ -160,33 +154,10 @@ class Connection:
 
     async def _write(self) -> None:
         try:
-            await self._drain()
-        except _LOST as error:
+            await self._outbox.drain()
+        except LOST as error:
             self._fail(self._truncated())
             raise twin(self._failure or self._truncated()) from error
-
-    async def _drain(self) -> None:
-        self._stirred.set()
-        # Sealed records must all go out, in order: what a cancelled writer leaves behind waits here for
-        # the next one. A record that was handed to the websocket is written even then.
-        self._sealed.extend(self._session.outgoing())
-        if not self._sealed and not self._write_lock.locked():
-            return  # as after nearly every message of an answer
-        async with self._write_lock:
-            while self._sealed:
-                async with asyncio.timeout(WRITE_TIMEOUT):
-                    await self._websocket.send(self._sealed.popleft())
-
-    def _push(self) -> None:
-        """Write what is sealed without waiting: reading must not depend on whether the provider reads."""
-        self._stirred.set()
-        self._sealed.extend(self._session.outgoing())
-        if self._sealed and not self._write_lock.locked():
-            self._pushing = asyncio.create_task(self._write_quietly(), name="cocoon-write")
-
-    async def _write_quietly(self) -> None:
-        with contextlib.suppress(CocoonError):  # those who use the connection are told by `_fail`
-            await self._write()
 
     async def _read(self) -> None:
         try:
@@ -196,8 +167,8 @@ class Connection:
                     raise RemoteProtocolError("a text or fragmented websocket message")
                 for event in self._session.receive(fragments[0]):
                     self._dispatch(event)
-                self._push()
-        except _LOST:
+                self._outbox.push()
+        except LOST:
             self._fail(self._at_end())
         except RemoteProtocolError as error:
             self._close_code = error.close_code
@@ -243,16 +214,10 @@ class Connection:
                 self._fail(StreamTruncatedError("the connection was idle and is closed"))
 
     async def _keep_pace(self) -> None:
-        """Strict padding: write what is due at each tick."""
-        while self._failure is None:
-            at = self._session.pace_at
-            if at is None:
-                self._stirred.clear()
-                await self._stirred.wait()
-                continue
-            await asyncio.sleep(max(0.0, at - time.monotonic()))
-            self._session.pace()
-            await self._write_quietly()
+        try:
+            await self._outbox.keep_pace()
+        except LOST:
+            self._fail(self._truncated())
 
     def _dispatch(self, event: object) -> None:
         match event:
@@ -288,39 +253,14 @@ class Connection:
         )
 
     async def _teardown(self) -> None:
-        tasks = [*self._tasks, *([self._pushing] if self._pushing is not None else [])]
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        with contextlib.suppress(ProtocolError, *_LOST):
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._outbox.close()
+        with contextlib.suppress(ProtocolError, *LOST):
             # Before the handshake is over there is nothing to say, and other addresses may be waiting.
             async with asyncio.timeout(CLOSE_TIMEOUT if self._greeted else HANG_UP_TIMEOUT):
                 self._session.close()  # queues nothing where the session is dead
-                await self._drain()
+                await self._outbox.drain()
                 await self._websocket.close(self._close_code)
         self._websocket.transport.abort()  # nothing happens where it is closed already
-
-
-class Slot:
-    """The right to open one stream on a connection, so that many requests cannot all pick the last one."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.connection = connection
-        self._used = False
-
-    def open(self, message: Message, *, end: bool = False) -> Stream:
-        """Open the stream with its first message, which `Connection.flush` then writes.
-
-        Nothing is awaited in between, so that stream ids go out in the order in which they are taken.
-
-        Raises:
-            StreamTruncatedError, DecryptionError: the connection is over; nothing was queued.
-        """
-        self.release()
-        return self.connection.open_stream(message, end=end)
-
-    def release(self) -> None:
-        """Give the right back; after `open` or twice it changes nothing."""
-        if not self._used:
-            self._used = True
-            self.connection.give_back()

@@ -26,7 +26,6 @@ from cocoon_sdk.protocol.messages import Delta, Request
 from cocoon_sdk.registry.shared import AnySnapshot
 from cocoon_sdk.routing.policy import Candidate, Ranking
 from cocoon_sdk.transport.attempt import Attempt
-from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.core import Core, total_deadline
 from cocoon_sdk.transport.job import Deadlines, Item, Job
 from cocoon_sdk.transport.opening import open_session, sites_of
@@ -40,6 +39,7 @@ from cocoon_sdk.transport.question import (
     rank_providers,
 )
 from cocoon_sdk.transport.reach import Site
+from cocoon_sdk.transport.slot import Slot
 from cocoon_sdk.types.events import AttemptFailed, AttemptStarted
 
 MAX_ATTEMPTS = 3  # two switches (sdk.md, "Choosing, failing over, hedging")

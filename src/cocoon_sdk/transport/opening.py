@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from cocoon_sdk.errors import ConnectError
 from cocoon_sdk.protocol.params import ChannelId, RegistryRef
-from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.core import Core
 from cocoon_sdk.transport.dial import Peer
 from cocoon_sdk.transport.question import Trial
 from cocoon_sdk.transport.reach import Site
 from cocoon_sdk.transport.recovery import recover_receipts
+from cocoon_sdk.transport.slot import Slot
 from cocoon_sdk.types.events import SessionReady
 
 

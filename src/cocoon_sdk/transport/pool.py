@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from cocoon_sdk.errors import CocoonError, ConfigError, DeadlineError
 from cocoon_sdk.protocol.errors import LocalProtocolError
 from cocoon_sdk.protocol.padding import PaddingPolicy
-from cocoon_sdk.transport.connection import Connection, Slot
+from cocoon_sdk.transport.connection import Connection
 from cocoon_sdk.transport.dial import Peer, open_connection
 from cocoon_sdk.transport.failures import twin
+from cocoon_sdk.transport.slot import Slot
 
 Key = tuple[str, bytes, bytes, tuple[int, ...] | None]
 REFRESH_LIMIT = 10.0  # seconds for a handshake ahead of time

@@ -28,3 +28,29 @@ def test_inboxes_share_nothing() -> None:
     one, other = Inbox(), Inbox()
     one.put(Voucher(1, 1, bytes(64), 0))
     assert (len(other.vouchers), other.wake.is_set()) == (0, False)
+
+
+def test_an_inbox_that_leads_elsewhere_passes_on_what_it_has_and_gets() -> None:
+    one, work = Inbox(), Inbox()
+    one.put(Voucher(1, 5, bytes(64), 0))
+    one.lead_to(work)
+    assert work.wake.is_set()
+    one.put(Voucher(1, 6, bytes(64), 0))
+    assert [voucher.cumulative for voucher in work.vouchers] == [5, 6]
+    assert not one.vouchers
+    one.cancel(lost=True)
+    assert (work.cancelled, work.lost) == (False, True)
+    one.cancel()
+    assert work.cancelled
+
+
+def test_an_inbox_that_leads_nowhere_concerns_nobody() -> None:
+    one, work = Inbox(), Inbox()
+    one.lead_to(work)
+    work.wake.clear()
+    one.lead_to(None)
+    one.put(Voucher(1, 5, bytes(64), 0))
+    one.cancel()
+    one.cancel(lost=True)
+    assert (list(work.vouchers), work.stopped, work.wake.is_set()) == ([], False, False)
+    assert not one.vouchers

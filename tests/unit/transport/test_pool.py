@@ -9,10 +9,10 @@ import pytest
 from cocoon_sdk.errors import ConfigError, ConnectError, DeadlineError
 from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.registry.endpoint import parse_endpoint
-from cocoon_sdk.transport.connection import Slot
 from cocoon_sdk.transport.dial import Peer
 from cocoon_sdk.transport.pool import Pool
 from cocoon_sdk.transport.reach import Site
+from cocoon_sdk.transport.slot import Slot
 
 pytestmark = pytest.mark.anyio
 
