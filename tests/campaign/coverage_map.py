@@ -50,6 +50,10 @@ class _Tracing:
         finally:
             self.coverage.switch_context("")
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.failed = f"{report.nodeid}: {str(report.longrepr)[-400:]}"
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid] = self.seconds.get(report.nodeid, 0.0) + report.duration
         if report.failed and not self.failed:
