@@ -7,11 +7,13 @@ ssl:URI#ed25519:HEX     a securesystemslib signer (`file2:`, `hv:`, …) and the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import (
@@ -138,6 +140,8 @@ def _connect(uri: str, public_key: bytes, ask: Ask | None) -> OtherSigner:
     if scheme not in known:
         names = ", ".join(f"{name}:" for name in sorted(known))
         raise ConfigError(f"securesystemslib has no signer for {scheme}:, it has {names}")
+    if scheme == "file2":
+        _check_private(uri)
     text = public_key.hex()
     key = others.SSlibKey(text, "ed25519", "ed25519", {"public": text})  # type: ignore[attr-defined] # no __all__
     try:
@@ -147,6 +151,14 @@ def _connect(uri: str, public_key: bytes, ask: Ask | None) -> OtherSigner:
             f"{uri} cannot sign with {format_public_key(public_key)}: {_reason(error)}. A registry "
             "takes Ed25519 keys only; of securesystemslib's signers file2:, hv: and tkey: have them"
         ) from error
+
+
+def _check_private(uri: str) -> None:
+    """A PEM file is a key file like any other: for its owner only."""
+    path = Path(os.environ.get("CRYPTO_SIGNER_PATH_PREFIX", ""), urlsplit(uri).path)
+    with contextlib.suppress(OSError):  # whoever reads it will say so
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            raise ConfigError(f"{path} is readable by others; run: chmod 600 {path}")
 
 
 def _reason(error: Exception) -> str:

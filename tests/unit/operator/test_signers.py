@@ -26,6 +26,7 @@ def pem(tmp_path: Path) -> tuple[Path, bytes]:
     made = others.CryptoSigner.generate_ed25519()
     path = tmp_path / "key.pem"
     path.write_bytes(made.private_bytes)
+    path.chmod(0o600)
     return path, bytes.fromhex(made.public_key.keyval["public"])
 
 
@@ -80,6 +81,21 @@ def test_a_key_behind_securesystemslib(pem: tuple[Path, bytes]) -> None:
     assert verify_signature(public, b"message", signer.sign(b"message"))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_pem_file_that_others_can_read_is_refused(
+    pem: tuple[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, public = pem
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="readable by others; run: chmod 600"):
+        SecureSystemsSigner(f"file2:{path}", public)
+    monkeypatch.setenv("CRYPTO_SIGNER_PATH_PREFIX", str(path.parent))
+    with pytest.raises(ConfigError, match="readable by others; run: chmod 600"):
+        SecureSystemsSigner(f"file2:{path.name}", public)
+    path.chmod(0o600)
+    assert SecureSystemsSigner(f"file2:{path.name}", public).public_key == public
+
+
 def test_the_public_key_must_be_named(pem: tuple[Path, bytes]) -> None:
     path, public = pem
     with pytest.raises(ConfigError, match="does not say its public key"):
@@ -99,6 +115,7 @@ def test_only_ed25519_is_accepted(scheme: str, tmp_path: Path) -> None:
     made = getattr(others.CryptoSigner, f"generate_{scheme}")()
     path = tmp_path / "key.pem"
     path.write_bytes(made.private_bytes)
+    path.chmod(0o600)
     with pytest.raises(ConfigError, match="takes Ed25519 keys only"):
         SecureSystemsSigner(f"file2:{path}", KEY.public_key)
 
