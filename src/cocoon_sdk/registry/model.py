@@ -30,6 +30,7 @@ Version = Annotated[int, Meta(ge=1, le=2**53 - 1)]  # JSON's exact integers
 RootVersion = Annotated[int, Meta(ge=1, le=2**32 - 1)]  # uint32 in the anchor contract
 Nano = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Floor = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # a sequence number, or none
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 _SHARD = re.compile(r"[0-9a-f]{66}")
@@ -117,7 +118,7 @@ class RegistryPayload(
     entries: list[Entry] | None = None
     shards: Annotated[list[Shard], Meta(max_length=MAX_SHARDS)] | None = None
     revoked: list[Hex32] = field(default_factory=list)
-    min_seq: dict[Hex32, Count] = field(default_factory=dict)
+    min_seq: dict[Hex32, Floor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.issued <= self.fresh_until <= self.expires:

@@ -120,6 +120,7 @@ def test_descriptors_at_the_limits(changes: dict[str, Any]) -> None:
         {"revoked": ["x"]},
         {"min_seq": {"x": 1}},
         {"min_seq": {HASH: -1}},
+        {"min_seq": {HASH: 2**53}},
     ],
 )
 def test_registries_that_contradict_themselves(changes: dict[str, Any]) -> None:
@@ -128,7 +129,12 @@ def test_registries_that_contradict_themselves(changes: dict[str, Any]) -> None:
 
 
 def test_registries_at_the_limits() -> None:
-    changes = {"version": 2**53 - 1, "root_version": 2**32 - 1, "prev": HASH, "min_seq": {HASH: 0}}
+    changes = {
+        "version": 2**53 - 1,
+        "root_version": 2**32 - 1,
+        "prev": HASH,
+        "min_seq": {HASH: 0, "ab" * 32: 2**53 - 1},
+    }
     made = msgspec.to_builtins(registry(**changes, issued=0))
     assert {name: made[name] for name in changes} == changes
     assert made["issued"] == 0
