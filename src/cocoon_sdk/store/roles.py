@@ -8,7 +8,7 @@ database. Either way a process that ends, however it ends, gives its roles back.
 from __future__ import annotations
 
 import hashlib
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +55,13 @@ def give_back(connection: Connection, role: str) -> None:
 
 
 def give_back_all(connection: Connection) -> None:
-    """At the end of a connection: what its end alone does not give back."""
+    """Before a connection is closed: a server notices its end a moment later only, a file never does."""
     held = _held(connection)
+    if held and connection.engine.dialect.name == "postgresql":
+        driver: Any = connection.connection.driver_connection
+        with suppress(Exception):  # the connection's end does it as well
+            driver.execute("SELECT pg_advisory_unlock_all()")
+            driver.commit()
     for lock in held.values():
         if lock is not None:
             lock.close()

@@ -39,8 +39,10 @@ def test_killed_between_any_two_steps(ledger_folder: Path, seed: int):
     with open_ledger(ledger_folder) as database:
         add_channel(database)
     highest = 0
-    root = Path(__file__).parents[3]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (root, root / "tests")))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[3]), *sys.path]),
+    }
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-c", SIGNER, str(ledger_folder)],

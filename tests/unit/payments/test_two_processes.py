@@ -56,7 +56,7 @@ asyncio.run(main())
 def run_both(folder: Path) -> list[list[tuple[str, int]]]:
     """What each of the two processes did, in its order."""
     root = Path(__file__).parents[3]
-    path = os.pathsep.join(map(str, (root, root / "tests")))
+    path = os.pathsep.join([str(root), *sys.path])
     children = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, str(folder), str(1000 * number)],

@@ -9,21 +9,25 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cocoon_provider import instances
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.refusals import Refusal
+from cocoon_provider.settlement import Settlement
 from cocoon_sdk.errors import StoreError, WireCode
 from cocoon_sdk.payments.meter import Counts
 from cocoon_sdk.payments.receipt import FinishReason, verify_receipt
 from cocoon_sdk.protocol import messages
+from cocoon_sdk.ton.address import Address
 from tests.unit.provider.books import FACTS, IDENTITY, KEY, open_book, opening, start, voucher
 
 pytestmark = pytest.mark.anyio
 
 HASH = b"1" * 32
+PAYOUT = Address(0, b"p" * 32)
 
 SERVING = """
 import asyncio, sys
@@ -61,7 +65,7 @@ async def front_end(folder: Path, instance: str) -> AsyncIterator[ChannelBook]:
 def other_process(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """The front end `b`, with one stream open, until it is killed."""
     root = Path(__file__).parents[3]
-    path = os.pathsep.join(map(str, (root, root / "tests")))
+    path = os.pathsep.join([str(root), *sys.path])
     with subprocess.Popen(
         [sys.executable, "-c", SERVING, str(folder)],
         stdin=subprocess.PIPE,
@@ -162,3 +166,51 @@ async def test_the_living_end_what_the_dead_left_open_and_nothing_else(book_fold
         await book.finish(KEY, own.request_id, Counts(1), HASH, FinishReason.STOP)
         async with front_end(book_folder, "b") as again:  # the name is free again
             assert await again.end_orphans() == 0
+
+
+class Wallet:
+    """Counts how many redeem with it at the same time."""
+
+    address = PAYOUT
+
+    def __init__(self) -> None:
+        self.sending = self.most = self.sent = 0
+
+    async def send(self, *_arguments: object, **_options: object) -> tuple[()]:
+        self.sending += 1
+        self.most = max(self.most, self.sending)
+        await asyncio.sleep(0.1)
+        self.sending -= 1
+        self.sent += 1
+        return ()
+
+
+class Mirror:
+    """A chain on which nothing ever changes."""
+
+    async def refresh(self, _address: Address) -> None:
+        return
+
+
+class Chain:
+    async def get_account(self, _address: Address) -> SimpleNamespace:
+        return SimpleNamespace(balance=10**12)
+
+
+def settlement(book: ChannelBook, wallet: Wallet) -> Settlement:
+    parts = {"mirror": Mirror(), "chain": Chain(), "wallet": wallet}
+    return Settlement(book=book, threshold=1, cost=1, **parts)  # type: ignore[arg-type]
+
+
+async def test_one_at_a_time_sends_from_the_wallet(book_folder: Path) -> None:
+    async with front_end(book_folder, "a") as one, front_end(book_folder, "b") as two:
+        await one.register(FACTS)
+        begin = opening()
+        await start(one, begin, voucher(10_000))
+        await one.finish(KEY, begin.request_id, Counts(5_000), HASH, FinishReason.STOP)
+        wallet = Wallet()
+        pair = [settlement(book, wallet) for book in (one, two)]
+        await asyncio.gather(*(each.redeem() for each in pair))
+        assert (wallet.sent, wallet.most) == (1, 1)  # the other one leaves it to the first
+        await asyncio.gather(*(each.redeem(everything=True) for each in pair))
+        assert (wallet.sent, wallet.most) == (3, 1)  # on demand it waits for its turn
