@@ -24,7 +24,7 @@ from cocoon_sdk.payments.meter import Counts, window_cost
 from cocoon_sdk.protocol import messages
 from cocoon_sdk.protocol.constants import SUBPROTOCOL
 from cocoon_sdk.protocol.session import ChannelId, ClientSession
-from cocoon_sdk.store import database
+from cocoon_sdk.store.writer import Writer
 from cocoon_sdk.ton.address import Address
 from cocoon_sdk.ton.chain import AccountState
 from tests.provider_world import (
@@ -100,13 +100,13 @@ async def test_vouchers_without_end_do_not_hold_a_slot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cocoon_provider.serving.VOUCHER_TIMEOUT", 0.5)
-    commit = database._commit
+    commit = Writer.commit
 
-    def slow_disk(connection: Any, group: Any) -> None:
+    def slow_disk(writer: Writer, group: Any) -> None:
         time.sleep(0.004)
-        commit(connection, group)
+        commit(writer, group)
 
-    monkeypatch.setattr(database, "_commit", slow_disk)
+    monkeypatch.setattr(Writer, "commit", slow_disk)
     async with running(build_world(tmp_path, config=one_at_a_time())) as world:
         channel = world.channel()
         async with RawClient.dial(world, channel) as client:

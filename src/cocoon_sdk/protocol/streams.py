@@ -43,7 +43,7 @@ class _Partial:
 
     def __init__(self, kind: FrameType) -> None:
         self.kind = kind
-        self.body = bytearray()  # a list of parts would weigh many times as much where they are tiny
+        self.body = bytearray()  # as a list, tiny parts would weigh many times as much
 
 
 class StreamTable:
