@@ -204,7 +204,8 @@ def attest(
         return
     sys.stdout.write(f"{made.path}\n")
     stderr_console().print(
-        "Next: name it as attestation.bundle in config.toml, run: cocoon-provider serve", markup=False
+        "Next: name it as attestation.bundle in config.toml, run: cocoon-provider serve",
+        markup=False,
     )
 
 
