@@ -38,7 +38,8 @@ def _leaves(name: str, command: Any) -> Iterator[tuple[str, Any]]:
         yield name, command
         return
     for child, value in children.items():
-        yield from _leaves(f"{name} {child}", value)
+        if not value.hidden:  # a former name
+            yield from _leaves(f"{name} {child}", value)
 
 
 def _one_line(text: str | None) -> str:

@@ -65,8 +65,12 @@ def cocoon_wallet(*arguments: str) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("_environment")
 def test_a_wallet_from_first_to_last(devnet: Devnet):
+    with pytest.raises(ConfigError, match="cocoon wallet new"):
+        cocoon_wallet("show")
+    made = cocoon_wallet("new")
     shown = cocoon_wallet("show")
     assert (shown["network"], shown["balance_nano"], shown["channels"]) == (-217, 0, [])
+    assert shown["address"] == made["addresses"]["-217"]["raw"]
     assert cocoon_wallet("fund", "1")["balance_nano"] == 1_000_000_000
 
     provider = PROVIDER.public_key.hex()
@@ -83,7 +87,7 @@ def test_a_wallet_from_first_to_last(devnet: Devnet):
     assert 0.18e9 < opened["available_nano"] < opened["refundable_nano"] < 0.2e9
 
     address = opened["address"]
-    topped = cocoon_wallet("top-up", address, "0.1", "--yes")
+    topped = cocoon_wallet("topup", address, "0.1", "--yes")
     assert topped["deposit_nano"] == 300_000_000
     assert 0.299e9 < topped["balance_nano"] < 0.3e9
 
@@ -136,7 +140,7 @@ def test_a_second_channel_is_opened_only_on_purpose():
     cocoon_wallet("fund", "1")
     opening = ("open", PROVIDER.public_key.hex(), "--deposit", "0.2", "--yes")
     address = cocoon_wallet(*opening)["address"]
-    with pytest.raises(ConfigError, match=f"already have the channel {address}.*top-up {address}"):
+    with pytest.raises(ConfigError, match=f"already have the channel {address}.*topup {address}"):
         cocoon_wallet(*opening)
     cocoon_wallet("close", address, "--yes")
     with pytest.raises(ConfigError, match=f"is closing; .*cancel-close {address}"):
@@ -149,6 +153,7 @@ def test_a_second_channel_is_opened_only_on_purpose():
 
 @pytest.mark.usefixtures("_environment")
 def test_a_wallet_that_holds_too_little_opens_nothing():
+    cocoon_wallet("new")
     with pytest.raises(InsufficientFundsError, match=r"holds 0 coins.*cocoon devnet fund 0Q.* 1$"):
         cocoon_wallet("open", PROVIDER.public_key.hex(), "--deposit", "0.2", "--yes")
     assert cocoon_wallet("show")["channels"] == []

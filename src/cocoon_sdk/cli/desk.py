@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.keys import load_or_create_key
+from cocoon_sdk.keys import Ed25519Key, load_key, load_or_create_key
 from cocoon_sdk.payments.accounting import ChannelState, ChannelStatus
 from cocoon_sdk.payments.channels import list_channels
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS
@@ -39,16 +40,19 @@ class Desk:
         found = await list_channels(self.database)
         return [state for state in found if state.network == self.chain.network]
 
-    async def channel(self, text: str) -> ChannelState:
+    async def channel(self, text: str, *, closed: bool = False) -> ChannelState:
         """The channel that an address, its first digits, or a provider's first digits name.
+
+        With `closed` a full address may also name one that is past.
 
         Raises:
             ConfigError: none or several.
         """
-        alive = [one for one in await self.channels() if one.status is not ChannelStatus.CLOSED]
+        known = await self.channels()
+        alive = [one for one in known if one.status is not ChannelStatus.CLOSED]
         exact = _address(text)
         if exact is not None:
-            found = [one for one in alive if one.address == exact]
+            found = [one for one in (known if closed else alive) if one.address == exact]
         else:
             names = ((one, one.address.hash.hex(), one.provider_key.hex()) for one in alive)
             digits = text.lower().removeprefix("0:")
@@ -79,38 +83,81 @@ class Desk:
         return found[0].verify(int(time.time()))
 
 
+class Place(Protocol):
+    """The options that say where a command works; None leaves it to the environment."""
+
+    @property
+    def chain(self) -> str | None:
+        """URLs of the chain's API."""
+        ...
+
+    @property
+    def network(self) -> int | None:
+        """The chain's global id."""
+        ...
+
+    @property
+    def registry(self) -> str | None:
+        """URL or path."""
+        ...
+
+    @property
+    def trust(self) -> list[str] | None:
+        """Root keys."""
+        ...
+
+
 @asynccontextmanager
 async def open_desk(
-    *,
-    chain: str | None,
-    network: int | None,
-    registry: str | None,
-    trust: list[str] | None,
-    provider: str | None = None,
+    place: Place, *, provider: str | None = None, make_wallet: bool = False
 ) -> AsyncIterator[Desk]:
     """Open what a command needs; options come before the environment.
 
-    `provider` is the id, or its first digits, that the command will look for.
+    `provider` is the id, or its first digits, that the command will look for. The network is
+    `--network`, else COCOON_NETWORK, else the registry's, else mainnet.
 
-    The network is `--network`, else COCOON_NETWORK, else the registry's, else mainnet.
+    Raises:
+        ConfigError: a setting is wrong, or there is no wallet and it is not to be made.
     """
-    snapshot = await _snapshot(registry, trust, provider)
-    number = network if network is not None else _network_from_environment()
+    key = _wallet_key(make=make_wallet)
+    snapshot = await _snapshot(place.registry, place.trust, provider)
+    number = chosen_network(place)
     if number is None:
         number = snapshot.network if snapshot is not None else MAINNET
     if snapshot is not None and snapshot.network != number:
         raise ConfigError(f"the registry is of network {snapshot.network}, not {number}")
-    urls = [url for url in (chain or os.environ.get("COCOON_CHAIN", "")).split(",") if url]
+    urls = [url for url in (place.chain or os.environ.get("COCOON_CHAIN", "")).split(",") if url]
     client = ToncenterClient(
         urls or None, network=number, api_key=os.environ.get("COCOON_CHAIN_KEY")
     )
     state_url = os.environ.get("COCOON_STATE") or default_url("client")
     try:
-        wallet = Wallet(load_or_create_key(state_dir() / "wallet.key"), number)
         with Database(state_url, migrations=CLIENT_MIGRATIONS) as database:
-            yield Desk(client, wallet, database, snapshot)
+            yield Desk(client, Wallet(key, number), database, snapshot)
     finally:
         await client.aclose()
+
+
+def chosen_network(place: Place) -> int | None:
+    """The network that the options or the environment name."""
+    return place.network if place.network is not None else _network_from_environment()
+
+
+def wallet_key_path() -> Path:
+    """The file of the wallet's key."""
+    return state_dir() / "wallet.key"
+
+
+def _wallet_key(*, make: bool) -> Ed25519Key:
+    path = wallet_key_path()
+    if make:
+        return load_or_create_key(path)
+    if not path.exists():
+        raise ConfigError(
+            f"there is no wallet at {path}; make one: cocoon wallet new, or bring yours: "
+            "cocoon wallet import"
+        )
+    return load_key(path)
 
 
 def master_key_path() -> Path:

@@ -83,6 +83,17 @@ async def coop_close(
         PaymentError: the channel is neither open nor closing.
     """
     state = await refresh(chain, database, state)
+    move = plan_coop_close(state, auth)
+    (await send_moves(chain, wallet, database, [move])).check()
+    return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
+
+
+def plan_coop_close(state: ChannelState, auth: messages.CloseAuth) -> moves.Move:
+    """The close at once, as a move, if the provider's consent is what `coop_close` asks of it.
+
+    Raises:
+        ChannelDesyncError, PaymentError: as for `coop_close`.
+    """
     if state.status is not ChannelStatus.CLOSING:
         _require(state, ChannelStatus.OPEN)
     if state.streams or state.pending:
@@ -99,9 +110,7 @@ async def coop_close(
             f"the provider wants {auth.final} nano to close; the receipts add up to {state.spent}"
         )
     cell = close_auth_cell(state.network, state.address, state.epoch, auth.final)
-    move = moves.closing_together(state, auth.signature, cell)
-    (await send_moves(chain, wallet, database, [move])).check()
-    return await refresh_until(chain, database, state, {ChannelStatus.CLOSED})
+    return moves.closing_together(state, auth.signature, cell)
 
 
 def _require(state: ChannelState, status: ChannelStatus) -> None:

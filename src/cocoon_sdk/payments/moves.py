@@ -36,13 +36,13 @@ class MoveKind(StrEnum):
 # Nano that each costs in the end with the fees of 2026, wallet and contract together, measured on the
 # real executor. A wallet's first transaction also deploys it.
 TYPICAL_FEES = {
-    MoveKind.OPEN: 2_000_000,
+    MoveKind.OPEN: 2_600_000,
     MoveKind.TOP_UP: 700_000,
     MoveKind.REQUEST_CLOSE: 1_000_000,
     MoveKind.CANCEL_CLOSE: 1_000_000,
     MoveKind.FINALIZE: 950_000,
-    MoveKind.COOP_CLOSE: 1_300_000,
-    MoveKind.SWEEP: 400_000,
+    MoveKind.COOP_CLOSE: 1_450_000,
+    MoveKind.SWEEP: 550_000,
 }
 
 
@@ -104,6 +104,11 @@ def finalizing(state: ChannelState) -> Move:
 def closing_together(state: ChannelState, signature: bytes, auth: Cell) -> Move:
     """Close at once with the provider's signature."""
     return _operation(MoveKind.COOP_CLOSE, state, coop_close_body(0, signature, auth))
+
+
+def empty_auth() -> Cell:
+    """Stands for a consent that was not given yet, where only the costs of a close are asked for."""
+    return Builder().end_cell()
 
 
 def sweeping(to: Address, *, bounce: bool, comment: str = "") -> Move:

@@ -9,9 +9,10 @@ import pytest
 from registry_world import DAY, descriptor_of
 
 from cocoon_sdk.cli import desk as module
-from cocoon_sdk.cli.desk import Desk, master_key_path, open_desk
+from cocoon_sdk.cli.desk import Desk, master_key_path, open_desk, wallet_key_path
+from cocoon_sdk.cli.wallet_options import Call
 from cocoon_sdk.errors import ConfigError, RegistrySignatureError
-from cocoon_sdk.keys import Ed25519Key, format_public_key
+from cocoon_sdk.keys import Ed25519Key, format_public_key, save_key
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.payments import ledger
@@ -35,6 +36,7 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("REGISTRY", "TRUST", "CHAIN", "CHAIN_KEY", "NETWORK", "STATE", "VOUCHER_KEY"):
         monkeypatch.delenv(f"COCOON_{name}", raising=False)
     monkeypatch.setattr("time.time", lambda: float(NOW))
+    save_key(Ed25519Key(bytes([3]) * 32), wallet_key_path())
 
 
 @pytest.fixture
@@ -49,9 +51,7 @@ def registry(tmp_path: Path) -> tuple[str, list[str]]:
 
 
 def opening(**options: object):
-    return open_desk(
-        **{"chain": CHAIN, "network": None, "registry": None, "trust": None, **options}
-    )
+    return open_desk(Call(**{"chain": CHAIN, **options}))
 
 
 async def add(desk: Desk, number: int, **changes: object) -> ChannelState:
@@ -114,6 +114,18 @@ async def test_the_wallet_is_the_same_every_time() -> None:
         assert desk.wallet.address != first  # a V5 wallet belongs to one network
 
 
+async def test_a_wallet_is_not_made_by_the_way() -> None:
+    wallet_key_path().unlink()
+    with pytest.raises(ConfigError, match=f"no wallet at {wallet_key_path()}.*wallet new"):
+        async with opening():
+            pass
+    assert not wallet_key_path().exists()
+    async with open_desk(Call(chain=CHAIN), make_wallet=True) as desk:
+        made = desk.wallet.address
+    async with opening() as desk:
+        assert desk.wallet.address == made
+
+
 def test_the_master_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert master_key_path() == state_dir() / "voucher.key"
     monkeypatch.setenv("COCOON_VOUCHER_KEY", "~/v.key")
@@ -149,6 +161,8 @@ async def test_closed_channels_are_past_and_an_empty_text_means_nothing() -> Non
             await desk.channel("")
         with pytest.raises(ConfigError, match="0 channels"):
             await desk.channel(Address(0, b"\x01" * 32).raw)
+        past = await desk.channel(Address(0, b"\x01" * 32).raw, closed=True)
+        assert past.status is ChannelStatus.CLOSED
 
 
 async def test_which_provider_a_text_means(

@@ -13,11 +13,21 @@ from types import SimpleNamespace
 import pytest
 import typer
 
-from cocoon_sdk.cli.wallet_report import confirm, describe_channel, say_channel, show_wallet
+from cocoon_sdk.cli.wallet_report import (
+    confirm,
+    describe_channel,
+    describe_wallet,
+    say_channel,
+    say_channels,
+    show_wallet,
+)
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.payments.accounting import ChannelStatus, OpenStream
 from cocoon_sdk.payments.meter import Price
+from cocoon_sdk.payments.moves import MoveKind
+from cocoon_sdk.payments.transfers import StoredMove, StoredTransfer
 from cocoon_sdk.ton.chain import DEVNET_NETWORK, MAINNET
+from cocoon_sdk.ton.transfer import SignedTransfer
 from tests.unit.payments.ledger_kit import STATE
 
 STREAM = OpenStream(
@@ -102,14 +112,26 @@ def test_ctrl_c_at_the_question_sends_nothing() -> None:
         assert b"nothing was sent" in child.stderr.read()
 
 
-def test_a_wallet_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    show_wallet(desk(DEVNET_NETWORK), 2**60, [BUSY], as_json=True)
-    told = json.loads(capsys.readouterr().out)
+UNFINISHED = StoredTransfer(
+    1,
+    SignedTransfer(b"", 0, 0),
+    1_800_000_000,
+    (StoredMove(MoveKind.TOP_UP, STATE.address, STATE.address.raw, 5, 1),),
+)
+
+
+def test_a_wallet_for_programs() -> None:
+    past = replace(STATE, status=ChannelStatus.CLOSED, balance=7)
+    told = describe_wallet(desk(DEVNET_NETWORK), 2**60, [BUSY, past], unfinished=[UNFINISHED])
     assert told == {
         "network": DEVNET_NETWORK,
         "address": STATE.client.raw,
         "balance_nano": 2**60,
-        "channels": [describe_channel(BUSY)],
+        "locked_nano": 200_000_000,
+        "refundable_nano": 200_000_000 - 800,
+        "offline": None,
+        "channels": [describe_channel(BUSY), describe_channel(past)],
+        "unfinished": [{"kind": "topup", "subject": STATE.address.raw, "nano": 5}],
     }
 
 
@@ -117,11 +139,36 @@ def test_a_wallet_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_wallet_for_people(
     capsys: pytest.CaptureFixture[str], network: int, testnet: bool
 ) -> None:
-    show_wallet(desk(network), 1_500_000_000, [CLOSING], as_json=False)
-    out = capsys.readouterr().out
+    wallet = desk(network)
+    show_wallet(wallet, describe_wallet(wallet, 1_500_000_000, [CLOSING]))
+    out, err = capsys.readouterr()
     assert STATE.client.friendly(bounceable=False, testnet=testnet) in out
-    assert "1.5" in out
-    assert "closing until 2027-01-15" in out
+    for text in ("1.5", "closing", "2027-01-15", "0.2"):
+        assert text in out
+    assert err == ""
+
+
+def test_a_wallet_without_the_chain(capsys: pytest.CaptureFixture[str]) -> None:
+    wallet = desk(DEVNET_NETWORK)
+    show_wallet(
+        wallet,
+        describe_wallet(wallet, None, [BUSY], unfinished=[UNFINISHED], offline="no\x1b answer"),
+    )
+    out, err = capsys.readouterr()
+    assert "unknown" in out
+    assert "as the ledger last saw it: no\\x1b answer" in err
+    assert f"not known to have ended: topup of {STATE.address.raw}" in err
+
+
+def test_many_channels_and_none(capsys: pytest.CaptureFixture[str]) -> None:
+    say_channels([BUSY, CLOSING], as_json=True, many=True)
+    assert json.loads(capsys.readouterr().out) == {
+        "channels": [describe_channel(BUSY), describe_channel(CLOSING)]
+    }
+    say_channels([], as_json=False, many=True)
+    assert "nothing to do" in capsys.readouterr().err
+    say_channels([BUSY], as_json=True, many=False)
+    assert json.loads(capsys.readouterr().out) == describe_channel(BUSY)
 
 
 @pytest.mark.parametrize(
