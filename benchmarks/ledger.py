@@ -1,4 +1,4 @@
-"""Durable vouchers beside the limit: a bare SQLite commit with full synchronisation."""
+"""Durable writes and vouchers beside the limit: a bare commit with full synchronisation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import text
 
+from benchmarks import ledger_vouchers
 from benchmarks.harness import FULL, Effort, Figure, compare
 from cocoon_sdk.payments.ledger import CLIENT_MIGRATIONS
 from cocoon_sdk.store.database import Database
@@ -54,13 +55,14 @@ def run(effort: Effort = FULL) -> list[Figure]:
 
         limit = "a bare SQLite commit (WAL, FULL)"
         try:
-            return [
+            figures = [
                 compare(name, limit, "writes/s", ours, commits, effort=effort)
                 for name, ours in (
                     ("durable writes, one by one", alone),
                     ("durable writes, many at once", together),
                 )
             ]
+            return figures + ledger_vouchers.run(Path(folder), effort)
         finally:
             database.close()
             bare.close()

@@ -1,6 +1,6 @@
 """Keeps one PostgreSQL server for a test run and takes it down with the run, however that ends.
 
-    python postgres_guard.py BIN FOLDER [UID GID]
+    python postgres_guard.py quick|durable BIN FOLDER [UID GID]
 
 Commands come on stdin, one a line: `start`, `stop` (clients are thrown out), `kill` (as in a crash); each is
 answered by one line. At the end of stdin, which is also the death of the parent, the server is killed and
@@ -19,21 +19,23 @@ from typing import Any
 
 SETTINGS = {
     "listen_addresses": "",
-    "fsync": "off",  # the tests crash processes, not machines
-    "full_page_writes": "off",
     "autovacuum": "off",
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "shared_buffers": "16MB",
     "log_checkpoints": "off",
 }
+QUICK = {"fsync": "off", "full_page_writes": "off"}  # tests crash processes, not machines
 WAIT = 30.0
 
 
 class Guard:
     """One server on a socket in `folder`."""
 
-    def __init__(self, binaries: Path, folder: Path, owner: dict[str, Any]) -> None:
+    def __init__(
+        self, settings: dict[str, str], binaries: Path, folder: Path, owner: dict[str, Any]
+    ) -> None:
+        self._settings = settings
         self._binaries = binaries
         self._folder = folder
         self._data = folder / "data"
@@ -55,7 +57,7 @@ class Guard:
         self._call("initdb", "-D", str(self._data), *options)
 
     def start(self) -> None:
-        options = [part for item in SETTINGS.items() for part in ("-c", "=".join(item))]
+        options = [part for item in self._settings.items() for part in ("-c", "=".join(item))]
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
                 [
@@ -106,12 +108,13 @@ class Guard:
 
 
 def main() -> None:
-    binaries, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    settings = SETTINGS | (QUICK if sys.argv[1] == "quick" else {})
+    binaries, folder = Path(sys.argv[2]), Path(sys.argv[3])
     owner: dict[str, Any] = {}
-    if len(sys.argv) > 3:
-        owner = {"user": int(sys.argv[3]), "group": int(sys.argv[4]), "extra_groups": []}
+    if len(sys.argv) > 4:
+        owner = {"user": int(sys.argv[4]), "group": int(sys.argv[5]), "extra_groups": []}
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    guard = Guard(binaries, folder, owner)
+    guard = Guard(settings, binaries, folder, owner)
     try:
         for line in sys.stdin:
             try:

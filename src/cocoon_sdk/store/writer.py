@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -25,17 +26,15 @@ class Job:
         self.result: Any = None
         self.error: BaseException | None = None
 
-    def run(self, connection: Connection) -> None:
-        """Run in a savepoint; what the job wrote stays only if it returns."""
+    def run(self, connection: Connection, *, alone: bool) -> None:
+        """Run in a savepoint: what the job wrote stays only if it returns. Alone it needs none."""
         said: SQLAlchemyError | None = None
         try:
-            with connection.begin_nested():
+            with nullcontext() if alone else connection.begin_nested():
                 try:
                     self.result = self.call(connection)
                 except SQLAlchemyError as error:
-                    said = (
-                        error  # without the transaction the savepoint fails as well, and says less
-                    )
+                    said = error  # where the transaction is gone the savepoint fails too, and says less
                     raise
         except SQLAlchemyError as error:
             self.error = _store_error(said or error)
@@ -86,12 +85,13 @@ class Writer:
         """Whether the jobs have got their outcome."""
         connection = self._connected()
         began = worked = False
+        alone = len(group) == 1
         try:
             with connection.begin():
                 began = True
                 for job in group:
-                    job.run(connection)
-                    if not in_transaction(connection):
+                    job.run(connection, alone=alone)
+                    if (alone and job.error is not None) or not in_transaction(connection):
                         raise job.error or StoreError("the database ended a transaction")
                 worked = True
         except BaseException as error:  # noqa: BLE001 - nothing of the group is known to be durable

@@ -9,12 +9,17 @@ import ssl
 import pytest
 
 from benchmarks import __main__ as program
-from benchmarks import registry, tls
+from benchmarks import ledger_vouchers, registry, tls
 from benchmarks.harness import QUICK, Figure
 from cocoon_sdk.protocol.kem import supported_suites
 
 SUITES = len(supported_suites())
-FIGURES = {"wire": 2 + SUITES, "loopback": 2 + SUITES, "ledger": 2, "imports": 2}
+FIGURES = {
+    "wire": 2 + SUITES,
+    "loopback": 2 + SUITES,
+    "ledger": 6 if ledger_vouchers.has_postgres() else 4,
+    "imports": 2,
+}
 
 
 def run(part: str) -> list[Figure]:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from postgres_fixtures import PostgresServer
+from postgres_server import PostgresServer
 
 from cocoon_sdk.errors import InsufficientFundsError
 from cocoon_sdk.payments.meter import Counts, cost, window_cost

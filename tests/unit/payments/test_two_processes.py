@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from postgres_fixtures import PostgresServer
+from postgres_server import PostgresServer
 
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS, budget_windows
 from tests.unit.payments.ledger_kit import STATE, add_channel, channel_of, open_ledger

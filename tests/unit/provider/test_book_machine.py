@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from postgres_fixtures import PostgresServer
+from postgres_server import PostgresServer
 from sqlalchemy import select
 
 from cocoon_provider.book import MIGRATIONS

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgres_fixtures import PostgresServer
+from postgres_server import PostgresServer
 from sqlalchemy import Connection
 
 from cocoon_sdk.errors import StoreError
