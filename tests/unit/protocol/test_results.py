@@ -78,7 +78,10 @@ def test_refused(results: list[Result], complaint: str) -> None:
         assert parts.add(result) is None
     with pytest.raises(ValueError, match=complaint):
         parts.add(results[-1])
-    assert ResultParts(limit=65).add(Result(0, 0, 65, "a", [1])) is None
+    wider = ResultParts(limit=65)
+    for part in range(64):
+        assert wider.add(Result(part, part, 65, "a", [1])) is None
+    assert wider.add(Result(64, 64, 65, "a", [1])) == [1] * 65
 
 
 @pytest.mark.parametrize(("part", "of"), [(0, 0), (1, 1), (2, 1)])
