@@ -52,6 +52,7 @@ class WireCode(StrEnum):
     NOT_FOUND = "not_found"
     OVERLOADED = "overloaded"
     DRAINING = "draining"
+    REGISTRY_FORK = "registry_fork"
     TIMEOUT = "timeout"
     INTERNAL = "internal"
 

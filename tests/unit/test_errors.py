@@ -108,7 +108,7 @@ def test_wire_codes_are_the_published_ones() -> None:
         *("invalid_request", "model_not_found", "context_length", "price_changed"),
         *("payment_required", "voucher_rejected", "insufficient_funds", "channel_unknown"),
         *("channel_closing", "epoch_mismatch", "duplicate_request", "not_found"),
-        *("overloaded", "draining", "timeout", "internal"),
+        *("overloaded", "draining", "registry_fork", "timeout", "internal"),
     ]
 
 

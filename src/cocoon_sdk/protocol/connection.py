@@ -130,10 +130,10 @@ class Connection(Sender):
         except BodyError as error:
             raise RemoteProtocolError(str(error)) from error
         if stream == 0:
-            return self._on_connection_frame(kind, decoded, body)
+            return self._on_connection_frame(decoded, body)
         return [MessageReceived(stream, decoded, body, bool(flags & FLAG_END))]
 
-    def _on_connection_frame(self, kind: FrameType, message: Message, body: bytes) -> list[Event]:
+    def _on_connection_frame(self, message: Message, body: bytes) -> list[Event]:
         match message:
             case Ping(token=token):
                 self._pings.received()
@@ -147,6 +147,6 @@ class Connection(Sender):
                 self._peer_closed = True
                 return [PeerClosed(reason, self._streams.unended)]
             case _:
-                self._challenges.received(kind)
+                self._challenges.received(message)
                 return [MessageReceived(0, message, body, end=False)]
         return []

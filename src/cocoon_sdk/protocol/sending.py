@@ -71,7 +71,7 @@ class Sender(Lifecycle):
         if isinstance(message, Ping):
             self._pings.sending(message.token)
         elif stream == 0:
-            self._challenges.sending(kind)
+            self._challenges.sending(message)
         if end and self._pacer is not None and self._pacer.rounds(stream):
             seal = partial(self._queue, writer, stream, kind, body, end=True)
             self._pacer.hold(stream, seal, self._audience)

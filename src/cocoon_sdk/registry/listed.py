@@ -54,7 +54,7 @@ class Origin:
     """The registry version through which a provider is listed, and what it says of ids.
 
     `registry` is the network text, `network` the chain's global id. `allow_loopback` is true for a
-    devnet registry of this machine, whose providers may be on loopback.
+    devnet registry of this machine, whose providers may be on loopback. `size` is the file's, in bytes.
     """
 
     registry: str
@@ -62,6 +62,7 @@ class Origin:
     version: int
     digest: bytes
     allow_loopback: bool = False
+    size: int = 0
     revoked: frozenset[str] = frozenset()
     min_seq: Mapping[str, int] = field(default_factory=dict)
     seen: SeenSequences = field(default_factory=SeenSequences, repr=False, compare=False)
@@ -147,6 +148,7 @@ def origin_of(
         version=payload.version,
         digest=registry.digest,
         allow_loopback=on_this_machine and chain == DEVNET_NETWORK,
+        size=len(registry.raw),
         revoked=frozenset(payload.revoked),
         min_seq=payload.min_seq,
         seen=seen,

@@ -110,6 +110,7 @@ def _connection_frames(role: str) -> Case:
     script.receive(script.peer.forged(9, b"anything", stream=0))
     script.send("COVER", b"")
     client_says(script, "ATTEST_CHALLENGE", [], 0)
+    server_says(script, "ERROR", ERROR | {"code": "registry_fork"}, 0)  # answers nothing
     server_says(script, "ATTEST", [b"quote", b"collateral"], 0)
     server_says(script, "ERROR", ERROR | {"code": "draining"}, 0)
     script.step("close", reason=1, sent=script.own.frame("CLOSE", b"\1\0"))

@@ -28,6 +28,18 @@ def test_one_after_the_other_both_ways() -> None:
     assert len(pair.client_events) == len(pair.server_events) == 1 + 6
 
 
+def test_a_hint_at_a_fork_answers_no_challenge() -> None:
+    pair = Pair()
+    for asking, answering in ((pair.client, pair.server), (pair.server, pair.client)):
+        asking.send(0, AttestChallenge())
+        answering.send(0, Error("registry_fork", "another one"))  # before it has the challenge
+        pair.exchange()
+        answering.send(0, Error("registry_fork", "another one"))
+        answering.send(0, ANSWER)
+        pair.exchange()
+    assert len(pair.client_events) == len(pair.server_events) == 1 + 4
+
+
 def test_our_own_mistakes() -> None:
     pair = Pair()
     with pytest.raises(LocalProtocolError, match="answers no ATTEST_CHALLENGE"):

@@ -140,6 +140,7 @@ _PARTS: tuple[tuple[str, Reason], ...] = (
     ("an ATTEST_CHALLENGE is open", Reason.CHALLENGE_OPEN),
     ("a second open ATTEST_CHALLENGE", Reason.CHALLENGE_OPEN),
     ("body above", Reason.TOO_LARGE),
+    ("of unfinished bodies", Reason.TOO_LARGE),
     ("the limit is", Reason.TOO_LARGE),
     (" body of ", Reason.MALFORMED_BODY),
     ("a record of", Reason.TOO_LARGE),
