@@ -207,8 +207,7 @@ class RegistryClient:
             return self._opened
 
     async def _newest(self, opened: OpenRegistry) -> VerifiedRegistry:
-        if isinstance(self.refresh_error, RegistryEquivocationError):
-            raise self.refresh_error
+        self._check_fork()
         updater, source = opened.updater, opened.updater.places.primary
         source.check()
         if updater.seqs.changed and not self._lock.locked():
@@ -224,6 +223,7 @@ class RegistryClient:
 
     async def _refresh(self, opened: OpenRegistry) -> VerifiedRegistry:
         """Fetch; the lock is held."""
+        self._check_fork()
         try:
             await opened.updater.adopt()  # another worker may have refreshed meanwhile
             registry = await opened.updater.refresh()
@@ -236,6 +236,7 @@ class RegistryClient:
     async def _refresh_or_serve(self, opened: OpenRegistry) -> VerifiedRegistry:
         """Wait for a refresh; where it fails but a copy has not expired, that one serves."""
         async with self._lock:
+            self._check_fork()
             usable = self._usable(opened)
             if usable is not None and not opened.updater.places.primary.has_changed():
                 return usable  # another caller's refresh, waited for
@@ -253,6 +254,8 @@ class RegistryClient:
     async def _refresh_quietly(self, opened: OpenRegistry) -> None:
         """In the background. What goes wrong is kept in `refresh_error`."""
         async with self._lock:
+            if isinstance(self.refresh_error, RegistryEquivocationError):
+                return  # it was found while this waited
             try:
                 await opened.updater.adopt()
                 registry = opened.updater.usable(self._clock())
@@ -262,6 +265,11 @@ class RegistryClient:
             except CocoonError as error:
                 await self._failed(opened, error)
                 _log.warning("registry not refreshed, the verified copy serves on: %s", error)
+
+    def _check_fork(self) -> None:
+        """Once forked, forked: no file that follows can make up for it, from whichever source it comes."""
+        if isinstance(self.refresh_error, RegistryEquivocationError):
+            raise self.refresh_error
 
     async def _failed(self, opened: OpenRegistry, error: CocoonError) -> None:
         """Remember a failure, and keep the evidence of a fork."""

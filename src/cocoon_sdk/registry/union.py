@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
 
-from cocoon_sdk.errors import CocoonError, ConfigError, RegistryUnavailableError
+from cocoon_sdk.errors import (
+    CocoonError,
+    ConfigError,
+    RegistryEquivocationError,
+    RegistryUnavailableError,
+)
 from cocoon_sdk.registry.fetch import RETRY_AFTER, RegistryClient, unix_time
 from cocoon_sdk.registry.shared import UnionSnapshot
 from cocoon_sdk.registry.snapshot import Snapshot
@@ -106,8 +111,17 @@ class RegistryUnion:
         Raises:
             RegistryEquivocationError: it proves that one of them is forked.
         """
-        found = [await member.client.confront(envelope) for member in self._members]
-        return any(found)
+        found = await asyncio.gather(
+            *(member.client.confront(envelope) for member in self._members), return_exceptions=True
+        )
+        for failure in found:
+            # One that cannot be opened says nothing about what the others hold.
+            forked = isinstance(failure, RegistryEquivocationError)
+            if isinstance(failure, BaseException) and (
+                forked or not isinstance(failure, CocoonError)
+            ):
+                raise failure
+        return any(one is True for one in found)
 
     async def aclose(self) -> None:
         """Close all registries."""

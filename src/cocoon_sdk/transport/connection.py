@@ -11,6 +11,7 @@ from cocoon_sdk.errors import (
     DecryptionError,
     HandshakeError,
     StreamTruncatedError,
+    WireCode,
 )
 from cocoon_sdk.protocol.constants import CLOSE_PROTOCOL, MAX_RECORDS, MAX_STREAMS
 from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError, TruncatedError
@@ -19,6 +20,7 @@ from cocoon_sdk.protocol.messages import Attest, Error, Message
 from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.transport.challenge import SessionQuotes
 from cocoon_sdk.transport.failures import error_of_session, twin
+from cocoon_sdk.transport.gossip import HintBox
 from cocoon_sdk.transport.guard import GuardedClient
 from cocoon_sdk.transport.outbox import LOST, Outbox
 from cocoon_sdk.transport.reach import Site
@@ -41,6 +43,7 @@ class Connection:
         self._rest = Rest(time.monotonic)
         self._streams: dict[int, Stream] = {}
         self.quotes = SessionQuotes()
+        self.hints = HintBox()
         self._promised = 0
         self._outbox = Outbox(websocket, session)
         self._greeted = False  # the handshake is over
@@ -225,6 +228,8 @@ class Connection:
                 self._greeted = True
                 self._rest = Rest(time.monotonic)
                 self._handshake.set_result(event)
+            case MessageReceived(stream=0, message=Error(code=WireCode.REGISTRY_FORK) as hint):
+                self.hints.deliver(hint)
             case MessageReceived(stream=0, message=Attest() | Error() as message):
                 self.quotes.deliver(message)
             case MessageReceived(stream=0):

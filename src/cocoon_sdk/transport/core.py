@@ -23,6 +23,7 @@ from cocoon_sdk.registry.union import Registry
 from cocoon_sdk.store.database import Database
 from cocoon_sdk.transport.attest import Attestations
 from cocoon_sdk.transport.bundle import Bundles
+from cocoon_sdk.transport.gossip import Gossip
 from cocoon_sdk.transport.job import Stoppable
 from cocoon_sdk.transport.pool import Pool
 from cocoon_sdk.transport.sites import Sites
@@ -70,6 +71,7 @@ class Core:
         self.pool = Pool(padding=padding)
         self.sites = Sites()
         self.bundles = Bundles()
+        self.gossip = Gossip(registry)
         self.attestations = attestations  # None exactly where `operator` was chosen
         self.quarantined: dict[str, str] = {}
         self.unopened: Mapping[str, ChannelState] = {}  # no use now, by provider id (hex)
@@ -219,6 +221,7 @@ class Core:
                 stack.push_async_callback(asyncio.to_thread, self._database.close)
             stack.push_async_callback(self.registry.aclose)
             stack.push_async_callback(self.pool.close)
+            stack.push_async_callback(self.gossip.aclose)
             for attempt in list(self._attempts.values()):
                 attempt.stop()
             with contextlib.suppress(TimeoutError):

@@ -49,6 +49,9 @@ async def open_session(
     except ConnectError:
         core.sites.forget(descriptor.endpoints)
         raise
+    core.gossip.listen(
+        slot.connection.hints, slot.connection.site, trial.candidate.provider, origin
+    )
     try:
         core.emit(
             SessionReady(
