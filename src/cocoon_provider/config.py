@@ -13,6 +13,7 @@ from cocoon_sdk.errors import ConfigError, RegistryFormatError
 from cocoon_sdk.payments.amounts import parse_amount
 from cocoon_sdk.payments.meter import WINDOW_TOKENS, Price
 from cocoon_sdk.registry.network import parse_network
+from cocoon_sdk.registry.sources import open_source
 from cocoon_sdk.settings import state_dir
 from cocoon_sdk.ton.chain import MAINNET
 from cocoon_sdk.ton.contract.channel import MAX_CLOSE_DELAY
@@ -147,12 +148,14 @@ class Config(_Section, frozen=True):
         endpoint: The public `wss://` URL; without it the listening address, for loopback use.
         models: Prices by model name; the models on offer.
         backend: `onnx`, or `echo` for tests and development.
+        registries: URLs or paths of registries that list us; clients are told where theirs differs.
     """
 
     models: dict[str, ModelPrices]
     endpoint: str = ""
     region: str = ""
     backend: str = "onnx"
+    registries: Annotated[list[str], Meta(max_length=16)] = field(default_factory=list)
     listen: Listen = field(default_factory=Listen)
     chain: Chain = field(default_factory=Chain)
     channels: ChannelTermsPolicy = field(default_factory=ChannelTermsPolicy)
@@ -236,6 +239,7 @@ def check_config(config: Config, *, source: str) -> Config:
     _named(f"{source}: settlement.threshold", lambda: parse_amount(config.settlement.threshold))
     _named(f"{source}: settlement.cost", lambda: parse_amount(config.settlement.cost))
     _named(f"{source}: chain.network", lambda: config.network)
+    _named(f"{source}: registries", lambda: [open_source(one) for one in config.registries])
     if config.backend not in {"onnx", "echo"}:
         raise ConfigError(f"{source}: backend is {config.backend!r}; choose onnx or echo")
     if config.attestation.fresh and not config.attestation.bundle:

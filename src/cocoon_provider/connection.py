@@ -122,11 +122,19 @@ class Connection:
                     self._client = Client.of(event, self._wire.origin)
                     self._ready_at = self._clock()
                     self._wire.known()
+                    self._gossip(event)
                 case MessageReceived():
                     self._dispatch(event)
                 case PeerClosed():
                     closed = True
         return closed
+
+    def _gossip(self, event: HandshakeCompleted) -> None:
+        """Once per session: that the registry which the client uses has another content elsewhere."""
+        if event.registry is not None:
+            hint = self._service.gossip(event.registry)
+            if hint is not None:
+                self._session.send(0, hint)
 
     def _dispatch(self, event: MessageReceived) -> None:
         inbox = self._inboxes.get(event.stream)

@@ -13,6 +13,7 @@ from cocoon_provider.backends.base import Backend
 from cocoon_provider.book import MIGRATIONS, ChannelBook
 from cocoon_provider.closing import CooperativeClose
 from cocoon_provider.config import Config
+from cocoon_provider.gossip import open_gossip
 from cocoon_provider.limits import RequestLine
 from cocoon_provider.mirror import ChannelMirror
 from cocoon_provider.outcomes import Outcomes
@@ -93,6 +94,8 @@ class Provider:
         self._server: Server | None = None
         self._settling: asyncio.Task[None] | None = None
         self._evidence: Evidence | None = None
+        self._gossip = open_gossip(config.registries)
+        self._gossiping: asyncio.Task[None] | None = None
 
     @property
     def attested_by(self) -> str | None:
@@ -126,6 +129,8 @@ class Provider:
             ),
             name="cocoon-settlement",
         )
+        if self._gossip is not None:
+            self._gossiping = asyncio.create_task(self._gossip.run(), name="cocoon-gossip")
         return port
 
     async def stop(self) -> None:
@@ -139,6 +144,9 @@ class Provider:
             await self._stop_settling()
             await self._redeem_all()
             await server.stop()
+        if self._gossiping is not None:
+            self._gossiping.cancel()
+            await asyncio.gather(self._gossiping, return_exceptions=True)
         await self._backend.aclose()
 
     async def _stop_settling(self) -> None:
@@ -174,12 +182,14 @@ class Provider:
             closing=CooperativeClose(book, self._identity),
             clock=time.monotonic,
             evidence=self._evidence,
+            gossip=self._gossip,
         )
         pages = PublicPages(
             lambda: self._backend.models,
             self._prices,
             lambda: admission.draining,
             attestations=() if self._evidence is None else self._evidence.bundles,
+            gossip=self._gossip,
         )
         longest = max(model.context for model in self._backend.models.values())
         server = Server(

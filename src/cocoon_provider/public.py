@@ -1,8 +1,9 @@
-"""Plain GET requests on the public port: health, models, token and attestation bundles (registry.md, design.md)."""
+"""Plain GET requests on the public port: health, models, what descriptors and hints name by hash (registry.md)."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -11,18 +12,20 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from cocoon_provider.backends.base import ModelInfo
+from cocoon_provider.gossip import RegistryGossip
 from cocoon_sdk.attestation.bundle import bundle_digest
 from cocoon_sdk.payments.meter import Price
 
 _JSON = "application/json"
 _BYTES = "application/octet-stream"
+_PIECE = re.compile(r"([0-9a-f]{64})/([0-9]{1,4})")
 _FOREVER = "public, max-age=31536000, immutable"
 
 
 class PublicPages:
     """Answers GETs; anything that wants a websocket is left to the handshake.
 
-    `attestations` are the bundles to serve, each under its digest.
+    `attestations` are the bundles to serve, each under its digest, `gossip` the registries, in pieces.
     """
 
     def __init__(
@@ -31,10 +34,12 @@ class PublicPages:
         prices: Mapping[str, Price],
         draining: Callable[[], bool],
         attestations: Sequence[bytes] = (),
+        gossip: RegistryGossip | None = None,
     ) -> None:
         self._models = models
         self._prices = prices
         self._draining = draining
+        self._gossip = gossip
         self._attestations = {bundle_digest(raw).hex(): raw for raw in attestations}
 
     def answer(self, request: Request) -> Response | None:
@@ -50,6 +55,8 @@ class PublicPages:
             return self._attestation(path.removeprefix("/attestation/"))
         if path.startswith("/tokens/"):
             return self._bundle(path.removeprefix("/tokens/"))
+        if path.startswith("/registry/"):
+            return self._registry(path.removeprefix("/registry/"))
         return None if path == "/" else _json({"error": "not found"}, HTTPStatus.NOT_FOUND)
 
     def _list(self) -> list[ModelInfo]:
@@ -76,6 +83,15 @@ class PublicPages:
         if raw is None:
             return _json({"error": "no such attestation bundle"}, HTTPStatus.NOT_FOUND)
         return _response(HTTPStatus.OK, raw, {"Cache-Control": _FOREVER}, kind=_BYTES)
+
+    def _registry(self, name: str) -> Response:
+        match = _PIECE.fullmatch(name)
+        piece = None
+        if match is not None and self._gossip is not None:
+            piece = self._gossip.piece(bytes.fromhex(match[1]), int(match[2]))
+        if piece is None:
+            return _json({"error": "no such registry"}, HTTPStatus.NOT_FOUND)
+        return _response(HTTPStatus.OK, piece, {"Cache-Control": _FOREVER}, kind=_BYTES)
 
     def _bundle(self, name: str) -> Response:
         for model in self._list():

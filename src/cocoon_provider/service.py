@@ -10,6 +10,7 @@ from cocoon_provider.answer import Answer
 from cocoon_provider.attestation import Evidence, no_quotes
 from cocoon_provider.book import ChannelBook
 from cocoon_provider.closing import CooperativeClose
+from cocoon_provider.gossip import RegistryGossip
 from cocoon_provider.inbox import Inbox, Send
 from cocoon_provider.outcomes import Outcomes
 from cocoon_provider.refusals import Refusal
@@ -18,6 +19,7 @@ from cocoon_provider.serving import Serving
 from cocoon_sdk.errors import CocoonError
 from cocoon_sdk.payments.receipt import parse_receipt
 from cocoon_sdk.protocol import messages
+from cocoon_sdk.protocol.params import RegistryRef
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class Service:
         closing: CooperativeClose,
         clock: Callable[[], float],
         evidence: Evidence | None = None,
+        gossip: RegistryGossip | None = None,
     ) -> None:
         self._admission = admission
         self._book = book
@@ -41,6 +44,12 @@ class Service:
         self._closing = closing
         self._clock = clock
         self._evidence = evidence
+        self._gossip = gossip
+
+    def gossip(self, used: RegistryRef) -> messages.Error | None:
+        """What a client should know about the registry that it uses, as an ERROR on stream 0; or None."""
+        hint = None if self._gossip is None else self._gossip.fork_of(used)
+        return None if hint is None else hint.frame()
 
     async def attest(self, exporter: bytes) -> messages.Message:
         """ATTEST_CHALLENGE: a quote over this session, or the ERROR that says why there is none."""

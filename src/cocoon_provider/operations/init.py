@@ -18,6 +18,7 @@ _TEMPLATE = """\
 backend = {backend}             # "onnx", or "echo" for tests
 endpoint = {endpoint}           # the public wss:// URL; empty: the listening address (loopback only)
 region = ""                     # two letters, if you want to be found by it
+registries = []                 # URLs of registries that list you; clients are told of forks
 
 [listen]
 host = "127.0.0.1"
