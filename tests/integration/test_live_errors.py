@@ -43,7 +43,7 @@ CASES = {
     ),
     "insufficient funds": Case(
         errors.InsufficientFundsError,
-        "cocoon wallet top-up [0-9a-f]{16} 5",
+        "cocoon wallet topup [0-9a-f]{16} 5",
         asks={"max_tokens": 60_000},
         options=("--max-tokens", "60000"),
     ),

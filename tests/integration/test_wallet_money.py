@@ -106,6 +106,7 @@ def test_a_close_at_once_pays_what_the_receipts_say_and_brings_the_rest_back(
 
 def test_where_the_provider_is_away_the_delay_starts(account: Account, system: LiveSystem) -> None:
     address = ready(account)
+    assert account.cocoon("chat", "Hello", "--max-tokens", "20").returncode == 0
     provider = system.providers["echo"]
     provider.kill()
     try:

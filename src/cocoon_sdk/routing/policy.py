@@ -195,7 +195,7 @@ def _payment_rejection(
         more = format_amount(_hundredths(lacking + TOP_UP_GAS))
         return (
             f"the channel has {format_coins(funds[candidate.provider])} left, the request may cost "
-            f"{format_coins(candidate.highest)}: cocoon wallet top-up {candidate.provider[:16]} {more}, "
+            f"{format_coins(candidate.highest)}: cocoon wallet topup {candidate.provider[:16]} {more}, "
             "or lower max_tokens"
         )
     return None

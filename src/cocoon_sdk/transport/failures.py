@@ -53,7 +53,7 @@ def error_from_frame(frame: Error) -> CocoonError:
             needed = _amount(frame.detail, "required") or 0
             return InsufficientFundsError(
                 f"the channel holds too little for this request ({said}); it needs "
-                f"{format_amount(needed)}: `cocoon wallet top-up` adds coins, or ask for fewer tokens",
+                f"{format_amount(needed)}: `cocoon wallet topup` adds coins, or ask for fewer tokens",
                 needed=needed,
             )
         case WireCode.PAYMENT_REQUIRED | WireCode.VOUCHER_REJECTED:

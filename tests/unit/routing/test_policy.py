@@ -133,7 +133,7 @@ def test_a_shortfall_is_named_only_when_money_is_all_that_is_missing() -> None:
     poor, other = make(1, completion=10**6), make(2, model="other")
     ranking = rank([poor], WISH, Routing(), funds={poor.id: 5}, unusable={}, quarantined={})
     assert ranking.shortfall == 1500  # 1,000 × 0.5 + 1,000 × 1 nano per token
-    assert f"cocoon wallet top-up {poor.id[:16]} 0.0" in ranking.rejections[poor.id]
+    assert f"cocoon wallet topup {poor.id[:16]} 0.0" in ranking.rejections[poor.id]
     mixed = rank([poor, other], WISH, Routing(), funds={poor.id: 5}, unusable={}, quarantined={})
     assert mixed.shortfall is None
 
