@@ -245,6 +245,8 @@ class Line:
         match event:
             case HandshakeCompleted():
                 self._client = event
+                for hint in self.stub.hints:
+                    self.session.send(0, hint)
             case MessageReceived(message=messages.Request(voucher=voucher)):
                 talk = self.talks[event.stream] = Talk(self, event)
                 self.stub.talks.append(talk)
@@ -308,6 +310,7 @@ class StubProvider:
         self.port = 0
         self.bundle = bundle
         self.attestation: bytes | None = None
+        self.hints: list[messages.Error] = []  # told to every session
         self.pages: list[str] = []
         self.talks: list[Talk] = []
         self.lines: list[Line] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,14 @@ from cocoon_provider import gossip as module
 from cocoon_provider.config import parse_config
 from cocoon_provider.gossip import RegistryGossip, open_gossip
 from cocoon_provider.public import PublicPages
-from cocoon_sdk.errors import ConfigError, RegistryUnavailableError
+from cocoon_sdk.errors import ConfigError, RegistryUnavailableError, WireCode
+from cocoon_sdk.protocol import messages
 from cocoon_sdk.protocol.params import RegistryRef
+from cocoon_sdk.protocol.session import ClientSession
 from cocoon_sdk.registry.gossip import PIECE_BYTES, ForkHint, read_claim
 from cocoon_sdk.registry.sources import Fetched
+from tests.unit.provider.books import CLIENT, IDENTITY
+from tests.unit.provider.test_connection import Stage
 
 pytestmark = pytest.mark.anyio
 
@@ -211,3 +216,30 @@ def test_registries_without_tls_are_refused(registries: list[str]) -> None:
     raw = {"models": {"m": {"prompt": "0", "completion": "0"}}, "registries": registries}
     with pytest.raises(ConfigError, match="test: registries: "):
         parse_config(raw, source="test")
+
+
+USED = RegistryRef(b"r" * 32, 3, b"d" * 32)
+
+
+@pytest.mark.parametrize("hint", [None, messages.Error(WireCode.REGISTRY_FORK, "another one")])
+async def test_a_client_is_told_once_and_at_once_of_another_registry(
+    hint: messages.Error | None,
+) -> None:
+    stage = Stage()
+    stage.client = ClientSession(
+        provider_id=IDENTITY.public_key, signer=CLIENT, channel=None, registry=USED,
+        random=secrets.token_bytes, clock=stage.clock,
+    )  # fmt: skip
+    asked: list[RegistryRef] = []
+
+    def gossip(used: RegistryRef) -> messages.Error | None:
+        asked.append(used)
+        return hint
+
+    stage.desk.gossip = gossip  # type: ignore[attr-defined]  # a client that names none is not looked up
+    await stage.shake()
+    for _ in range(3):
+        await stage.open(messages.StateGet())
+    assert asked == [USED]
+    told = [event.message for event in stage.answers(0)]
+    assert told == ([] if hint is None else [hint])

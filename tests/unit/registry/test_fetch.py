@@ -438,6 +438,48 @@ async def test_a_registry_that_a_provider_shows(site: Site, tmp_path: Path) -> N
         await client.snapshot()
 
 
+async def test_a_fork_stays_a_fork_whatever_is_fetched_next(site: Site, tmp_path: Path) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    fork = site.world.make_registry(1, entries=[])
+    # A refresh in the background waits while the fork is judged.
+    site.world.now += 3 * 3600
+    site.gate = asyncio.Event()
+    await client.snapshot()
+    judging = asyncio.create_task(client.confront(fork))
+    await asyncio.sleep(0.01)
+    site.world.publish_registry(2)
+    site.gate.set()
+    results = await asyncio.gather(judging, return_exceptions=True)
+    if not isinstance(results[0], RegistryEquivocationError):  # version 2 came first, as it may
+        with pytest.raises(RegistryEquivocationError):
+            await client.confront(site.world.make_registry(2, entries=[]))
+    for _ in range(2):
+        with pytest.raises(RegistryEquivocationError):
+            await client.refresh()
+        with pytest.raises(RegistryEquivocationError):
+            await client.snapshot()
+
+
+async def test_a_refresh_that_waited_for_the_judgement_changes_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    judging = asyncio.create_task(client.confront(site.world.make_registry(1, entries=[])))
+    await asyncio.sleep(0)  # it holds the lock
+    site.world.now += 3 * 3600
+    await client.snapshot()  # begins a refresh in the background
+    waiting = asyncio.create_task(client.refresh())
+    for task in (judging, waiting):
+        with pytest.raises(RegistryEquivocationError):
+            await task
+    for _ in range(5):
+        await asyncio.sleep(0.005)
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
 async def test_a_fork_in_the_cache_of_another_worker_is_met_at_the_start(
     site: Site, tmp_path: Path
 ) -> None:

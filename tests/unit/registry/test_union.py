@@ -288,6 +288,24 @@ async def test_a_fork_that_a_provider_shows(operators: Operators) -> None:
     assert isinstance(snapshot.failures["two"], RegistryEquivocationError)
 
 
+async def test_a_registry_that_cannot_be_opened_hides_no_fork_of_another(
+    operators: Operators,
+) -> None:
+    operators.lists("one", entry(ALICE))
+    operators.lists("two", entry(BOB))
+    union = operators.union()
+    broken = union._members[0].client
+    broken._open_registry = _unopenable
+    await union.snapshot()
+    assert await union.confront(operators.worlds["two"].registry_raw or b"")
+    with pytest.raises(RegistryEquivocationError):
+        await union.confront(operators.worlds["two"].make_registry(1, entries=[]))
+
+
+async def _unopenable() -> None:
+    raise ConfigError("no such trust")
+
+
 async def test_unions_are_not_remembered_without_end(
     operators: Operators, monkeypatch: pytest.MonkeyPatch
 ) -> None:
