@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from cocoon_provider.admission import Client
+from cocoon_provider.asked import Asked
+from cocoon_provider.deadlines import overdue
 from cocoon_provider.failures import describe
 from cocoon_provider.guard import GuardedSocket
 from cocoon_provider.inbox import ConnectionLostError, Inbox
@@ -30,8 +33,6 @@ _MAX_QUESTIONS = 32
 _FREE_BURST, _FREE_PER_SECOND = 32, 8.0
 # Questions cost a look into the books; a new session may fetch 256 receipts (payments.md §3).
 _QUESTION_BURST, _QUESTIONS_PER_SECOND = 320, 32.0
-_BUSY_POLL = 1.0
-_NO_DEADLINE_POLL = 60.0
 _GOING_AWAY = 1001
 
 Work = Callable[[Client], Awaitable[None]]
@@ -139,14 +140,19 @@ class Connection:
     def _dispatch(self, event: MessageReceived) -> None:
         inbox = self._inboxes.get(event.stream)
         match event.message:
+            case (
+                messages.Request()
+                | messages.StateGet()
+                | messages.ReceiptGet()
+                | messages.CloseRequest()
+            ) if self._aged:
+                self._start_question(event.stream, _too_old)
             case messages.Request() as request:
-                self._start_request(event, request)
+                self._start_request(event, Asked(request, event.body))
             case messages.Voucher() as voucher if inbox is not None:
                 inbox.put(voucher)
             case messages.Voucher() as voucher if len(self._questions) < _MAX_QUESTIONS:
-                self._spawn(
-                    self._questions, event.stream, lambda c: self._service.late_voucher(c, voucher)
-                )
+                self._spawn(self._questions, event.stream, partial(self._late, voucher))
             case messages.Cancel() | messages.Error() if inbox is not None:
                 inbox.cancel()
             case messages.AttestChallenge() if len(self._questions) < _MAX_QUESTIONS:
@@ -162,11 +168,8 @@ class Connection:
 
     # --- streams
 
-    def _start_request(self, event: MessageReceived, request: messages.Request) -> None:
+    def _start_request(self, event: MessageReceived, asked: Asked) -> None:
         stream = event.stream
-        asked = [
-            (request, event.body)
-        ]  # let go of once it is admitted, however long the answer takes
         inbox = self._inboxes[stream] = Inbox()
         if event.end:
             inbox.cancel()
@@ -176,12 +179,10 @@ class Connection:
 
         async def work(client: Client) -> None:
             try:
+                if self._idle_pace.delay:
+                    asked.fold()
                 await self._idle_pace.wait()
-                if self._clock() >= self._ready_at + MAX_AGE:
-                    raise Refusal(
-                        WireCode.DRAINING, "this session is an hour old; connect anew and ask again"
-                    )
-                if not await self._service.serve(client, *asked.pop(), inbox, send):
+                if not await self._service.serve(client, *asked.take(), inbox, send):
                     self._idle_pace.count()
             except Refusal:
                 self._idle_pace.count()
@@ -200,6 +201,11 @@ class Connection:
             await self._wire.send(stream, await answer(client), end=stream != 0)
 
         self._spawn(self._questions, stream, work)
+
+    async def _late(self, voucher: messages.Voucher, client: Client) -> None:
+        self._question_pace.count()
+        await self._question_pace.wait()
+        await self._service.late_voucher(client, voucher)
 
     def _spawn(self, group: set[asyncio.Task[None]], stream: int, work: Work) -> None:
         task = asyncio.create_task(self._guard(stream, work), name=f"cocoon-stream-{stream}")
@@ -232,18 +238,24 @@ class Connection:
 
     # --- time
 
+    @property
+    def _aged(self) -> bool:
+        """Whether only what runs already may go on here (wire.md, "Properties": at most 60 minutes)."""
+        return self._clock() >= self._ready_at + MAX_AGE
+
+    def _busy(self) -> bool:
+        """Whether it is at work, and so not idle.
+
+        Of an old session only the last requests count: who keeps asking would keep it for ever.
+        """
+        return bool(self._requests) or (bool(self._questions) and not self._aged)
+
     async def _watch_deadlines(self) -> None:
-        while True:
-            deadline = self._session.deadline()
-            delay = _NO_DEADLINE_POLL if deadline is None else deadline - self._clock()
-            await asyncio.sleep(max(0.01, delay))
-            if self._requests or self._questions:
-                await asyncio.sleep(_BUSY_POLL)  # a session at work is not idle
-                continue
-            try:
-                self._session.on_timer()
-            except RemoteProtocolError as error:
-                log.info("connection ended: %s", error)
-                with contextlib.suppress(ConnectionLostError):
-                    await self._wire.hang_up(error.close_code)
-                return
+        error = await overdue(self._session, self._busy, self._clock)
+        log.info("connection ended: %s", error)
+        with contextlib.suppress(ConnectionLostError):
+            await self._wire.hang_up(error.close_code)
+
+
+async def _too_old(_client: Client) -> messages.Message:
+    raise Refusal(WireCode.DRAINING, "this session is an hour old; connect anew and ask again")

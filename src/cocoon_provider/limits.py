@@ -81,11 +81,17 @@ class Pace:
         self._used = max(0.0, self._used - max(0.0, now - self._at) * self._rate) + 1
         self._at = now
 
+    @property
+    def delay(self) -> float:
+        """Seconds until the next thing may be done."""
+        over = self._used - max(0.0, self._clock() - self._at) * self._rate - self._burst
+        return min(MAX_PAUSE, max(0.0, over) / self._rate)
+
     async def wait(self) -> None:
         """Until the next thing may be done."""
-        over = self._used - max(0.0, self._clock() - self._at) * self._rate - self._burst
-        if over > 0:
-            await asyncio.sleep(min(MAX_PAUSE, over / self._rate))
+        delay = self.delay
+        if delay:
+            await asyncio.sleep(delay)
 
 
 class HandshakeGate:

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedOK
 
 from cocoon_provider.admission import Client
-from cocoon_provider.connection import _MAX_QUESTIONS, Connection
+from cocoon_provider.asked import Asked
+from cocoon_provider.connection import _FREE_BURST, _MAX_QUESTIONS, _QUESTION_BURST, Connection
 from cocoon_provider.inbox import ConnectionLostError, Inbox
 from cocoon_provider.limits import HandshakeGate
 from cocoon_provider.refusals import Refusal
@@ -263,12 +264,55 @@ async def test_what_goes_wrong_on_a_stream_is_its_error_frame(
 
 async def test_a_session_of_an_hour_takes_nothing_new() -> None:
     stage = await Stage().shake()
-    stream = stage.client.open_stream()
-    stage.client.send(stream, REQUEST)
+    stage.desk.release.set()
+    questions = (
+        REQUEST,
+        messages.StateGet(),
+        messages.ReceiptGet(None, 1),
+        messages.CloseRequest(5),
+    )
+    streams = []
+    for question in questions:
+        streams.append(stage.client.open_stream())
+        stage.client.send(streams[-1], question)
     stage.clock.now += MAX_AGE
     await stage.carry()
-    assert stage.error(stream).code == WireCode.DRAINING
+    for stream in streams:
+        assert stage.error(stream).code == WireCode.DRAINING
     assert stage.desk.inboxes == []
+
+
+async def test_a_request_that_has_to_wait_is_kept_as_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = await Stage().shake()
+    kept: list[Asked] = []
+
+    class Watched(Asked):
+        __slots__ = ()
+
+        def __init__(self, request: messages.Request, body: bytes) -> None:
+            super().__init__(request, body)
+            kept.append(self)
+
+    monkeypatch.setattr("cocoon_provider.connection.Asked", Watched)
+    stage.desk.error = Refusal(WireCode.NOT_FOUND, "no such thing")
+    for _ in range(_FREE_BURST + 1):
+        await stage.open(REQUEST, end=True)
+    waiting = await stage.open(REQUEST, end=True)
+    assert not stage.answers(waiting)
+    assert kept[-1]._request is None
+    assert kept[-1].take() == (REQUEST, messages.encode_body(REQUEST))
+
+
+async def test_late_vouchers_come_no_faster_than_other_questions() -> None:
+    stage = await Stage().shake()
+    stage.desk.release.set()
+    stream = await stage.open(REQUEST)
+    for amount in range(_QUESTION_BURST + 5):
+        stage.client.send(stream, voucher(amount))
+        await stage.carry()
+    assert len(stage.desk.late) == _QUESTION_BURST
 
 
 # --- ends
@@ -419,3 +463,40 @@ async def test_a_session_at_work_is_not_idle_and_one_without_work_is(sleeper: Sl
     await stage.over()
     assert stage.socket.code == 4408
     assert [e.reason for e in stage.events if isinstance(e, PeerClosed)] == [2]
+
+
+async def test_an_old_session_ends_with_its_last_request_whoever_keeps_asking(
+    sleeper: Sleeper,
+) -> None:
+    stage = Stage()
+    sleeper.clock = stage.clock
+    await stage.shake()
+    stream = await stage.open(REQUEST)
+    await sleeper.advance(stage, MAX_AGE + 1)
+    assert not stage.task.done()
+    stage.client._clock = lambda: 0.0  # this one does not know its age
+    for _ in range(4):  # questions that are never answered
+        await stage.open(messages.StateGet(), end=True)
+        await sleeper.advance(stage, 1)
+    assert not stage.task.done()
+    stage.client.send(stream, messages.Cancel(), end=True)
+    await stage.carry()
+    for _ in range(4):
+        if not stage.task.done():
+            await stage.open(messages.StateGet(), end=True)
+        await sleeper.advance(stage, 1)
+    await stage.over()
+    assert isinstance(stage.answers(stream)[-1].message, messages.Receipt)
+    assert [e.reason for e in stage.events if isinstance(e, PeerClosed)] == [3]
+
+
+async def test_questions_alone_do_not_keep_an_old_session(sleeper: Sleeper) -> None:
+    stage = Stage()
+    sleeper.clock = stage.clock
+    await stage.shake()
+    await stage.open(messages.StateGet(), end=True)  # never answered
+    await sleeper.advance(stage, MAX_AGE + 1)
+    for _ in range(3):
+        await sleeper.advance(stage, 1)
+    await stage.over()
+    assert stage.socket.code == 4408
