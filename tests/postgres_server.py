@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 URL_FILE = "database.url"
 GUARD = Path(__file__).parent / "postgres_guard.py"
@@ -43,6 +44,7 @@ class PostgresServer:
             text=True,
             start_new_session=True,  # a signal to the run's group must leave it time to clean up
         )
+        self._session: Any = None
         self._made = 0
         self._templates: dict[str, str] = {}
         self.running = False
@@ -62,26 +64,35 @@ class PostgresServer:
             self.running = True
 
     def stop(self, *, crash: bool = False) -> None:
+        self._hang_up()
         self.command("kill" if crash else "stop")
         self.running = False
 
     def close(self) -> None:
+        self._hang_up()
         with self._guard:
             assert self._guard.stdin is not None
             self._guard.stdin.close()
             self._guard.wait(60)
 
+    def _hang_up(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
     def url(self, name: str) -> str:
         return f"postgresql:///{name}?host={self.folder}&user=cocoon"
 
-    def execute(self, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+    def execute(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement in the database `postgres`."""
         import psycopg
 
-        with psycopg.connect(
-            host=str(self.folder), user="cocoon", dbname=database, autocommit=True
-        ) as connection:
-            cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else []
+        if self._session is None or self._session.closed:
+            self._session = psycopg.connect(
+                host=str(self.folder), user="cocoon", dbname="postgres", autocommit=True
+            )
+        cursor = self._session.execute(statement)
+        return cursor.fetchall() if cursor.description else []
 
     def create(self, migrations: str = "") -> str:
         """A new database's name; with the tables of a migration tree, if one is named."""

@@ -14,10 +14,10 @@ from postgres_server import PostgresServer
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS, budget_windows
 from tests.unit.payments.ledger_kit import STATE, add_channel, channel_of, open_ledger
 
-EACH = 40
+EACH = 20
 WINDOW = 10 * 20 + 10 * 100  # of one request of 10 and 10 tokens
-FUNDS = 50 * WINDOW  # for fewer than both ask for
-LIMIT = 60
+FUNDS = 25 * WINDOW  # for fewer than both ask for
+LIMIT = 30
 
 WORKER = """
 import asyncio, sys
@@ -93,13 +93,13 @@ def check(folder: Path) -> None:
     assert all(one == sorted(one) for one in signed)
     assert all(one for one in signed)
     # Each raised it by its own window on top of what the other had signed: no amount comes twice.
-    assert together == [WINDOW * number for number in range(1, 51)]
-    assert sum(word == "funds" for one in done for word, _ in one) == 2 * EACH - 50
+    assert together == [WINDOW * number for number in range(1, 26)]
+    assert sum(word == "funds" for one in done for word, _ in one) == 2 * EACH - 25
     reserved = sum(word == "reserved" for one in done for word, _ in one)
     assert reserved == LIMIT
     with open_ledger(folder) as database:
         state = channel_of(database, 1).state
-        assert (state.signed, state.ceiling, len(state.streams)) == (FUNDS, FUNDS, 50)
+        assert (state.signed, state.ceiling, len(state.streams)) == (FUNDS, FUNDS, 25)
         total = database.run_sync(
             lambda c: c.execute(
                 budget_windows.select().where(budget_windows.c.window == "total")
