@@ -18,6 +18,7 @@ from cocoon_sdk.protocol.messages import CloseReason
 from cocoon_sdk.protocol.session import ServerSession
 
 WRITE_TIMEOUT = 30.0
+MAX_UNPACED = 64  # records that wait for a tick of strict padding, before who writes has to wait
 PARTING_TIMEOUT = 3.0  # for what is left to write when a connection ends
 
 
@@ -37,6 +38,7 @@ class Wire:
         self._lock = asyncio.Lock()
         self._lost = False
         self._stirred = asyncio.Event()  # something may have begun that strict padding paces
+        self._ticked = asyncio.Event()  # a tick has passed, or there will be no more
         self._sealed: deque[bytes] = deque()
         self._writer: asyncio.Task[None] | None = None
 
@@ -68,7 +70,7 @@ class Wire:
         return fragments[0]
 
     async def send(self, stream: int, message: messages.Message, *, end: bool = False) -> None:
-        """Seal and write one message.
+        """Seal and write one message. Where strict padding lags behind, wait until it has caught up.
 
         Raises:
             ConnectionLostError: the connection ended, or the peer did not read for 30 s.
@@ -78,6 +80,10 @@ class Wire:
             raise ConnectionLostError
         self._session.send(stream, message, end=end)
         await self.flush()
+        while self._session.unpaced > MAX_UNPACED:
+            await self._ticked.wait()
+            if self._lost:
+                raise ConnectionLostError
 
     async def flush(self) -> None:
         """Write what is queued, in the order in which it was sealed.
@@ -128,6 +134,7 @@ class Wire:
                 continue
             await asyncio.sleep(max(0.0, at - clock()))
             self._session.pace()
+            self._tick()
             with contextlib.suppress(ConnectionLostError):
                 await self.flush()
 
@@ -152,4 +159,10 @@ class Wire:
         if not self._lost:
             self._lost = True
             self._socket.transport.abort()
+            self._tick()
             self._on_lost()
+
+    def _tick(self) -> None:
+        """Wake those who wait for records to leave."""
+        self._ticked.set()
+        self._ticked = asyncio.Event()

@@ -85,6 +85,11 @@ class Lifecycle:
         due = min(self._active + self._quiet, self._established + MAX_AGE)
         return None if due == math.inf else due
 
+    @property
+    def unpaced(self) -> int:
+        """Records that wait for their tick; none where padding is not strict."""
+        return 0 if self._pacer is None else self._pacer.waiting
+
     def outgoing(self) -> list[bytes]:
         """Drain the websocket messages to send now, in order."""
         messages, self._outgoing = self._outgoing, []

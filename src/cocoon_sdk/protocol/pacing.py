@@ -31,6 +31,11 @@ class Pacer:
         self._next = -math.inf
         self._ticks = 0
 
+    @property
+    def waiting(self) -> int:
+        """Records that have not gone yet; it is for whoever writes to stop before they are many."""
+        return len(self._waiting)
+
     def put(self, message: bytes) -> None:
         """Take a sealed record; they leave in the order in which they came."""
         self._waiting.append(message)

@@ -17,9 +17,16 @@ from cocoon_provider.inbox import ConnectionLostError, Inbox
 from cocoon_provider.limits import HandshakeGate
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.service import Service
+from cocoon_provider.wire import MAX_UNPACED
 from cocoon_sdk.errors import StoreError, WireCode
 from cocoon_sdk.protocol import messages
-from cocoon_sdk.protocol.constants import CLOSE_RATE, HELLO_TIMEOUT, IDLE_TIMEOUT, MAX_AGE
+from cocoon_sdk.protocol.constants import (
+    CLOSE_RATE,
+    HELLO_TIMEOUT,
+    IDLE_TIMEOUT,
+    MAX_AGE,
+    STRICT_INTERVAL,
+)
 from cocoon_sdk.protocol.events import HandshakeCompleted, MessageReceived, PeerClosed
 from cocoon_sdk.protocol.session import ClientSession, ServerSession
 from tests.unit.provider.books import CLIENT, IDENTITY, Clock, voucher
@@ -129,7 +136,7 @@ class Desk:
 class Stage:
     """A client and the connection that serves it, on one clock."""
 
-    def __init__(self, *, places: int = 4) -> None:
+    def __init__(self, *, places: int = 4, padding: str = "default") -> None:
         self.clock = Clock()
         self.socket, self.desk = Socket(), Desk()
         self.gate = HandshakeGate(places)
@@ -141,6 +148,7 @@ class Stage:
             registry=None,
             random=secrets.token_bytes,
             clock=self.clock,
+            padding=padding,
         )
         server = ServerSession(identity=IDENTITY, random=secrets.token_bytes, clock=self.clock)
         self.connection = Connection(
@@ -404,6 +412,37 @@ async def test_a_send_after_the_loss_is_refused() -> None:
         await stage.connection._wire.send(1, messages.Ack())
 
 
+async def test_strict_padding_holds_the_work_back_and_keeps_no_answers_in_memory(
+    sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage(padding="strict")
+    sleeper.clock = stage.clock
+    written = 0
+
+    async def serve(client: Client, request: Any, body: bytes, inbox: Inbox, send: Any) -> bool:
+        nonlocal written
+        for number in range(2_000):
+            await send(messages.Delta(number, 0, messages.Channel.CONTENT, "x", [1]))
+            written += 1
+        return True
+
+    monkeypatch.setattr(stage.desk, "serve", serve)
+    stage.client.start()
+    await sleeper.settle(stage)
+    for _ in range(2):
+        stage.client.send(stage.client.open_stream(), REQUEST)
+    await sleeper.settle(stage)
+    session = stage.connection._session
+    assert session.unpaced <= MAX_UNPACED + 2
+    before = written
+    for _ in range(40):
+        await sleeper.advance(stage, STRICT_INTERVAL)
+    assert before + 60 <= written <= before + 100  # two cells a tick, and the work goes on
+    assert session.unpaced <= MAX_UNPACED + 2
+    await stage.socket.close(1006)
+    await stage.over()  # who waits for a tick hears of the loss
+
+
 # --- time
 
 
@@ -422,6 +461,12 @@ class Sleeper:
         until = self.clock.now + seconds
         while self.clock.now < until:
             await self.moved.wait()
+
+    async def settle(self, stage: Stage) -> None:
+        """Long enough for what strict padding lets go."""
+        for _ in range(80):
+            stage.client.pace()
+            await self.advance(stage, STRICT_INTERVAL)
 
     async def advance(self, stage: Stage, seconds: float) -> None:
         stage.clock.now += seconds
