@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ MAX_URL = 512
 
 _PORTS = {"wss": 443, "https": 443, "ws": 80, "http": 80}
 _PLAIN = {"ws", "http"}
+# Longer or empty labels make the resolver raise what no caller expects.
+_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*\.?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 # The only IPv6 addresses of the internet; others lead to translators and networks of the place.
 _UNICAST6 = ipaddress.ip_network("2000::/3")
@@ -84,7 +87,7 @@ def parse_endpoint(url: str, *, schemes: tuple[str, ...] = ("wss", "ws")) -> End
     scheme = parts.scheme
     if scheme not in schemes:
         raise RegistryFormatError(f"{shown} must start with one of {', '.join(schemes)}")
-    if not host or port == 0:
+    if port == 0 or not (_NAME.fullmatch(host) or _is_address(host)):
         raise RegistryFormatError(f"{shown} names no host or port")
     if "@" in parts.netloc or parts.fragment:
         raise RegistryFormatError(f"{shown} carries credentials or a fragment, which are refused")
@@ -131,7 +134,7 @@ async def resolve_endpoint(
     """
     try:
         found = await (resolve or _resolve)(endpoint.host, endpoint.port)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConnectError(f"{endpoint.host} does not resolve: {error}") from None
     if not found:
         raise ConnectError(f"{endpoint.host} has no address")
@@ -139,6 +142,14 @@ async def resolve_endpoint(
         str(check_address(text, allow_private=allow_private, allow_loopback=allow_loopback))
         for text in dict.fromkeys(found)
     )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:

@@ -26,8 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 def mirror_url(url: str) -> str:
-    """The registry file of a mirror: a URL that ends with a slash names the folder."""
-    parts = urlsplit(url)
+    """The registry file of a mirror: a URL that ends with a slash names the folder.
+
+    Raises:
+        RegistryFormatError: not a URL.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise RegistryFormatError(f"{url[:120]!a} is not a URL: {error}") from None
     if not parts.path.endswith("/") and parts.path:
         return url
     path = f"{parts.path.rstrip('/')}/{REGISTRY_FILE}"

@@ -23,6 +23,8 @@ from cocoon_sdk.registry.endpoint import (
         ("ws://localhost", "localhost", 80, False, True),
         ("wss://x.example/" + "a" * 496, "x.example", 443, True, False),  # 512 characters
         ("ws://[::1]:9", "::1", 9, False, True),
+        ("wss://" + "a" * 63 + ".example.", "a" * 63 + ".example.", 443, True, False),
+        ("wss://_x.xn--p1ai", "_x.xn--p1ai", 443, True, False),
     ],
 )
 def test_allowed_forms(url: str, host: str, port: int, secure: bool, loopback: bool) -> None:
@@ -59,6 +61,12 @@ def test_allowed_forms(url: str, host: str, port: int, secure: bool, loopback: b
         "wss://prövider.example",
         "wss://[::1",
         "wss://x.example/" + "a" * 497,
+        "wss://" + "a" * 64 + ".example",
+        "wss://a..example",
+        "wss://.example",
+        "wss://" + "a." * 127,
+        "wss://%31%30.0.0.1",
+        "wss://a;b.example",
     ],
 )
 def test_refused_forms(url: str) -> None:
@@ -157,3 +165,10 @@ async def test_names_without_addresses() -> None:
         await resolve_endpoint(PUBLIC, resolve=fails)
     with pytest.raises(ConnectError, match="no address"):
         await resolve_endpoint(PUBLIC, resolve=resolver())
+
+
+@pytest.mark.anyio
+async def test_a_name_that_the_resolver_cannot_spell_does_not_resolve() -> None:
+    endpoint = Endpoint("wss://x", "wss", "a" * 64 + ".example", 443)
+    with pytest.raises(ConnectError, match="does not resolve"):
+        await resolve_endpoint(endpoint)

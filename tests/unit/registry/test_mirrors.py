@@ -45,6 +45,15 @@ def test_a_mirror_is_a_file_or_the_folder_of_one(given: str, file: str) -> None:
     assert mirror_url(given) == file
 
 
+@pytest.mark.parametrize("url", ["https://[", "https://[bad]/", "https://[::1"])
+def test_a_mirror_that_is_no_url_is_left_out(url: str) -> None:
+    with pytest.raises(RegistryFormatError, match="not a URL"):
+        mirror_url(url)
+    places = Places([place("own")], open_mirror=lambda one: place(mirror_url(one)), rng=Random(1))
+    places.follow([url, "https://a.example/x"])
+    assert [one.locator for one in places.in_order()[1:]] == ["https://a.example/x"]
+
+
 def test_the_own_address_comes_first_with_a_random_other() -> None:
     own = place("own")
     places = Places([own, place("b")], open_mirror=opened, rng=Random(2))
