@@ -16,7 +16,9 @@ from cocoon_sdk.errors import RegistryFormatError, RegistrySignatureError
 from cocoon_sdk.keys import SIGNATURE_BYTES, Signer, verify_signature
 from cocoon_sdk.registry.strict import decode_strict
 
-MAX_SIGNATURES = 64  # times the keys of a role, this bounds the work an unsigned file can cause
+MAX_SIGNATURES = 64
+# What an unsigned file can make a client hash: a check costs as much as hashing the payload.
+MAX_HASHED = 2 * 1024 * 1024 * 1024
 _MAX_VALUES = 16 * MAX_SIGNATURES  # of the JSON: other tools add fields to a signature
 
 
@@ -69,19 +71,26 @@ def signing_keys(
 ) -> frozenset[bytes]:
     """Those of `keys` that signed the envelope, each counted once however often it signed.
 
-    With `enough`, the search ends when that many are found: over a large file each check costs as much
-    as hashing the file.
+    With `enough`, the search ends when that many are found. It also ends after MAX_HASHED bytes, which
+    only a very large file with many signatures that name no key of the role can reach.
     """
     message = pae(envelope.payload_type, envelope.payload)
+    checks_left = max(len(keys), MAX_HASHED // len(message))
     found: set[bytes] = set()
-    for signature, keyid in {item.sig: item.keyid for item in envelope.signatures}.items():
-        if len(found) == enough:
-            break
+    # The key that a signature names goes first, and so do signatures that name one: a hint that saves
+    # checks and decides nothing.
+    names = {key.hex() for key in keys}
+    signatures = {item.sig: item.keyid for item in envelope.signatures}
+    for signature, keyid in sorted(signatures.items(), key=lambda one: one[1] not in names):
         if len(signature) != SIGNATURE_BYTES:
             continue
-        # The key that the signature names goes first: a hint that saves checks and decides nothing.
         for key in sorted(keys, key=lambda key: key.hex() != keyid):
-            if key not in found and verify_signature(key, message, signature):
+            if len(found) == enough or checks_left == 0:
+                return frozenset(found)
+            if key in found:
+                continue
+            checks_left -= 1
+            if verify_signature(key, message, signature):
                 found.add(key)
                 break
     return frozenset(found)

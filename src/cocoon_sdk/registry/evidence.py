@@ -22,6 +22,7 @@ from cocoon_sdk.registry.verified import VerifiedRegistry
 from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES, TrustedSet
 
 MAX_EVIDENCE_BYTES = 3 * MAX_REGISTRY_BYTES
+_MAX_ROOTS = 4_096  # far more than any registry will have
 
 
 class _Evidence(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,7 +58,9 @@ def check_evidence(raw: bytes, trust: Trust) -> tuple[VerifiedRegistry, Verified
     Raises:
         RegistryError: it proves nothing; the subclass says why.
     """
-    evidence = decode_strict(raw, _Evidence, what="the evidence", limit=MAX_EVIDENCE_BYTES)
+    evidence = decode_strict(
+        raw, _Evidence, what="the evidence", limit=MAX_EVIDENCE_BYTES, values=_MAX_ROOTS
+    )
     first, second = evidence.envelopes
     trusted = _trusted(evidence, trust)
     one = trusted.update_registry(first, _while_valid(trusted), allow_stale=True)

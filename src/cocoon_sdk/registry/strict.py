@@ -29,14 +29,17 @@ def decode_strict(
 ) -> T:
     """Decode one JSON document into `kind`; `what` names it in errors, `limit` is in bytes.
 
-    `values` bounds the objects, lists and members, for files that no signature vouches for yet: parsed,
-    `{},{},…` takes 25 times its size in memory.
+    `values` bounds the objects, lists, members and strings, for files that no signature vouches for
+    yet: parsed, `{},{},…` takes 25 times its size in memory. It is judged before any parser builds
+    something, and roughly: what stands inside strings is counted, too.
 
     Raises:
         RegistryFormatError: too large, not UTF-8, nested too deeply, duplicate keys, wrong fields.
     """
     if len(raw) > limit:
         raise RegistryFormatError(f"{what} has {len(raw)} bytes, the limit is {limit}")
+    if values is not None and _counts_above(raw, values):
+        raise RegistryFormatError(f"{what} holds more than {values} JSON values")
     try:
         value = msgspec.json.decode(raw, type=kind)
         if msgspec.json.encode(value) == raw:
@@ -47,7 +50,7 @@ def decode_strict(
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RegistryFormatError(f"{what} is not valid UTF-8 (byte {error.start})") from None
-    _check_depth(raw, what, values)
+    _check_depth(raw, what)
 
     def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         members = dict(pairs)
@@ -62,13 +65,16 @@ def decode_strict(
         raise RegistryFormatError(f"{what} does not parse: {error}") from None
 
 
-def _check_depth(raw: bytes, what: str, values: int | None) -> None:
-    """Count brackets and commas outside strings before any parser builds what they stand for."""
+def _counts_above(raw: bytes, values: int) -> bool:
+    separators = sum(map(raw.count, (b"[", b"{", b",")))
+    return separators > values or raw.count(b'"') > 4 * values  # a member has two strings
+
+
+def _check_depth(raw: bytes, what: str) -> None:
+    """Follow the brackets outside strings before any parser recurses."""
     depth = 0
     unescaped = raw.replace(rb"\\", b"").replace(rb"\"", b"")
     outside = _STRING.sub(b"", unescaped)
-    if values is not None and sum(map(outside.count, (b"[", b"{", b","))) > values:
-        raise RegistryFormatError(f"{what} holds more than {values} JSON values")
     for bracket in outside.translate(None, _NOT_BRACKETS):
         if bracket in b"[{":
             depth += 1

@@ -8,6 +8,8 @@ from securesystemslib.exceptions import VerificationError
 from securesystemslib.signer import SSlibKey
 
 from cocoon_sdk.errors import RegistryFormatError, RegistrySignatureError
+from cocoon_sdk.keys import verify_signature
+from cocoon_sdk.registry import dsse
 from cocoon_sdk.registry.dsse import (
     MAX_SIGNATURES,
     decode_envelope,
@@ -148,3 +150,32 @@ def test_the_number_of_signatures_is_limited() -> None:
         else:
             with pytest.raises(RegistryFormatError):
                 decode_envelope(raw, what="x", limit=100_000)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_hashing_that_an_unsigned_file_can_cause_is_bounded(
+    named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload = b"p" * 1000
+    document = json.loads(sign_envelope(payload, TYPE, KEYS))
+    rubbish = [
+        {"sig": base64.b64encode(bytes([number]) * 64).decode(), "keyid": PUBLIC[0].hex()}
+        for number in range(MAX_SIGNATURES - 3)
+    ]
+    if not named:
+        rubbish = [{"sig": one["sig"]} for one in rubbish]
+    document["signatures"] = [*rubbish, *document["signatures"]]
+    envelope = decode_envelope(json.dumps(document).encode(), what="x", limit=100_000)
+    checks: list[bytes] = []
+
+    def verify(key: bytes, message: bytes, signature: bytes) -> bool:
+        checks.append(message)
+        return verify_signature(key, message, signature)
+
+    monkeypatch.setattr(dsse, "verify_signature", verify)
+    assert len(signing_keys(envelope, PUBLIC)) == 3
+    monkeypatch.setattr(dsse, "MAX_HASHED", 20 * (len(payload) + 100))
+    checks.clear()
+    found = signing_keys(envelope, PUBLIC)
+    assert len(found) == (0 if named else 3)  # signatures that name a key of the role go first
+    assert sum(map(len, checks)) <= 20 * (len(payload) + 100)

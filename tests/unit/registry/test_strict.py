@@ -78,3 +78,27 @@ def test_the_limit_is_on_bytes() -> None:
     assert decode(raw, len(raw)).a == 1
     with pytest.raises(RegistryFormatError, match="limit is 7"):
         decode(raw, len(raw) - 1)
+
+
+class Row(msgspec.Struct):
+    text: str
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'[{"text":"a"},{"text":"a"},{"text":"a"},{"text":"a"}]',
+        b'[{"text":"a","b":1,"c":2,"d":3,"e":4,"f":5}]',
+        b'[""' + b' ""' * 12,
+    ],
+)
+def test_values_are_counted_before_anything_is_built(
+    raw: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(*_: object, **__: object) -> None:
+        pytest.fail("it was parsed")
+
+    assert decode_strict(b'[{"text":"a"}]', list[Row], what="x", limit=1000, values=5)
+    monkeypatch.setattr(msgspec.json, "decode", build)
+    with pytest.raises(RegistryFormatError, match="more than 5 JSON values"):
+        decode_strict(raw, list[Row], what="x", limit=1000, values=5)
