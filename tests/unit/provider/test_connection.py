@@ -12,9 +12,9 @@ from websockets.exceptions import ConnectionClosedOK
 
 from cocoon_provider.admission import Client
 from cocoon_provider.asked import Asked
-from cocoon_provider.connection import _FREE_BURST, _MAX_QUESTIONS, _QUESTION_BURST, Connection
+from cocoon_provider.connection import _MAX_QUESTIONS, Connection
 from cocoon_provider.inbox import ConnectionLostError, Inbox
-from cocoon_provider.limits import HandshakeGate
+from cocoon_provider.limits import HandshakeGate, Pace
 from cocoon_provider.refusals import Refusal
 from cocoon_provider.service import Service
 from cocoon_provider.wire import MAX_UNPACED
@@ -305,7 +305,8 @@ async def test_a_request_that_has_to_wait_is_kept_as_bytes(
 
     monkeypatch.setattr("cocoon_provider.connection.Asked", Watched)
     stage.desk.error = Refusal(WireCode.NOT_FOUND, "no such thing")
-    for _ in range(_FREE_BURST + 1):
+    stage.connection._idle_pace = Pace(stage.clock, burst=1, per_second=0.001)
+    for _ in range(2):
         await stage.open(REQUEST, end=True)
     waiting = await stage.open(REQUEST, end=True)
     assert not stage.answers(waiting)
@@ -317,10 +318,11 @@ async def test_late_vouchers_come_no_faster_than_other_questions() -> None:
     stage = await Stage().shake()
     stage.desk.release.set()
     stream = await stage.open(REQUEST)
-    for amount in range(_QUESTION_BURST + 5):
+    stage.connection._question_pace = Pace(stage.clock, burst=3, per_second=0.001)
+    for amount in range(5):
         stage.client.send(stream, voucher(amount))
-        await stage.carry()
-    assert len(stage.desk.late) == _QUESTION_BURST
+    await stage.carry()
+    assert stage.desk.late == [0, 1, 2]
 
 
 # --- ends
