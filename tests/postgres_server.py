@@ -37,6 +37,7 @@ class PostgresServer:
             if not _may_run(binaries, nobody):
                 binaries = _copied(binaries, self.folder)
             owner = [str(number) for number in nobody]
+        self.binaries = binaries
         self._guard = subprocess.Popen(
             [sys.executable, str(GUARD), how, str(binaries), str(self.folder), *owner],
             stdin=subprocess.PIPE,
@@ -74,6 +75,11 @@ class PostgresServer:
             assert self._guard.stdin is not None
             self._guard.stdin.close()
             self._guard.wait(60)
+
+    def environment(self, env: dict[str, str]) -> dict[str, str]:
+        """`env` and what libpq and its programs need to find this server."""
+        path = os.pathsep.join([str(self.binaries), env["PATH"]])
+        return env | {"PATH": path, "PGHOST": str(self.folder), "PGUSER": "cocoon"}
 
     def _hang_up(self) -> None:
         if self._session is not None:

@@ -76,7 +76,13 @@ def kept(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 
 
 @pytest.mark.parametrize("page", SHELL_PAGES, ids=name_of)
-def test_commands(page: Path, kept: dict[str, str], cache: Path, tmp_path: Path) -> None:
+def test_commands(
+    page: Path,
+    kept: dict[str, str],
+    cache: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
     if name_of(page) == "README.md":
         env = clean_environment(cache)  # it brings everything itself
     elif "tutorial" in page.parts:
@@ -84,6 +90,8 @@ def test_commands(page: Path, kept: dict[str, str], cache: Path, tmp_path: Path)
     else:
         env = kept | {"COCOON_HOME": str(tmp_path / "home")}
     env.setdefault("COCOON_HOME", str(tmp_path / "home"))
+    if "postgresql:///" in page.read_text("utf-8"):
+        env = request.getfixturevalue("postgres").environment(env)
     with reader(tmp_path / "checkout", env) as shell:
         output = "".join(shell.run(block, name_of(page)) for block in blocks(page, "sh"))
     assert "Traceback" not in output, output

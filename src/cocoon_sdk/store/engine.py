@@ -75,12 +75,20 @@ def sqlite_file(connection: Connection) -> Path | None:
     return Path(str(url.database))
 
 
+def is_lost(connection: Connection) -> bool:
+    """Whether the connection has ended, noticed by SQLAlchemy or by the driver alone."""
+    if connection.invalidated:
+        return True
+    driver: Any = connection.connection.driver_connection
+    return connection.engine.dialect.name == "postgresql" and bool(driver.closed)
+
+
 def in_transaction(connection: Connection) -> bool:
     """Whether the database itself is still in the transaction that was begun.
 
     SQLite ends one by itself after some errors, such as a full disk, and takes a COMMIT all the same.
     """
-    if connection.invalidated:
+    if is_lost(connection):
         return False
     driver: Any = connection.connection.driver_connection
     if connection.engine.dialect.name == "sqlite":

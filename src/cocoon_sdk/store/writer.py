@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from cocoon_sdk.errors import StoreError
 from cocoon_sdk.store import roles
-from cocoon_sdk.store.engine import in_transaction, make_engine
+from cocoon_sdk.store.engine import in_transaction, is_lost, make_engine
+from cocoon_sdk.store.watchdog import watched
 
 
 class Job:
@@ -87,7 +88,7 @@ class Writer:
         began = worked = False
         alone = len(group) == 1
         try:
-            with connection.begin():
+            with watched(connection), connection.begin():
                 began = True
                 for job in group:
                     job.run(connection, alone=alone)
@@ -95,7 +96,7 @@ class Writer:
                         raise job.error or StoreError("the database ended a transaction")
                 worked = True
         except BaseException as error:  # noqa: BLE001 - nothing of the group is known to be durable
-            lost = connection.invalidated
+            lost = is_lost(connection)
             if lost:
                 self._drop()
                 if not began and not last:
@@ -140,7 +141,7 @@ class Writer:
 
 
 def _release(connection: Connection) -> None:
-    if not connection.invalidated:
+    if not is_lost(connection):
         roles.give_back_all(connection)
     connection.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import sqlite3
 import threading
@@ -17,6 +19,7 @@ from sqlalchemy import Connection
 from cocoon_sdk.errors import StoreError
 from cocoon_sdk.payments.tables import CLIENT_MIGRATIONS, budget_windows
 from cocoon_sdk.store import engine as engines
+from cocoon_sdk.store import watchdog
 from cocoon_sdk.store.database import Database
 
 needs_postgres = pytest.mark.postgres
@@ -195,6 +198,35 @@ def test_a_server_that_never_answers_is_given_up() -> None:
             waiting = [database._submit(names) for _ in range(100)]
             assert all(isinstance(future.exception(30), StoreError) for future in waiting)
         assert time.monotonic() - started < 10
+
+
+@needs_postgres
+def test_a_server_that_falls_silent_is_given_up(
+    postgres: PostgresServer, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host still acknowledges what is sent, so that no timeout of TCP ends this."""
+    pid = database.run_sync(lambda c: c.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+    assert isinstance(pid, int)
+    monkeypatch.setattr(watchdog, "_SILENCE", 0.3)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert database.run_sync(add("after")) == 1  # asked again, of another session
+        other = database.run_sync(lambda c: c.exec_driver_sql("SELECT pg_backend_pid()").scalar())
+        assert other != pid
+
+        def stop(connection: Connection) -> int:
+            assert isinstance(other, int)
+            os.kill(other, signal.SIGSTOP)
+            return add("never")(connection)
+
+        try:
+            with pytest.raises(StoreError):
+                database.run_sync(stop)
+        finally:
+            os.kill(other, signal.SIGCONT)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert database.run_sync(names) == ["after", "before"]
 
 
 # --- roles
