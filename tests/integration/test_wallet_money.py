@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,9 +20,12 @@ from typer.testing import CliRunner
 
 from cocoon_sdk.cli.wallet import app
 from cocoon_sdk.errors import ChainUnavailableError, ConfigError, PaymentError
-from cocoon_sdk.keys import Ed25519Key
+from cocoon_sdk.keys import Ed25519Key, load_key
 from cocoon_sdk.ton.address import Address
+from cocoon_sdk.ton.cells import cell_from_boc
 from cocoon_sdk.ton.chain import DEVNET_NETWORK
+from cocoon_sdk.ton.message import normalised_hash
+from cocoon_sdk.ton.mnemonic import key_of_mnemonic
 from cocoon_sdk.ton.wallet import Wallet
 from tests.live import COIN, Account, LiveSystem, live_system
 
@@ -266,6 +273,41 @@ def test_another_command_finishes_it_too_and_then_goes_on(account: Account) -> N
     assert (state["status"], state["deposit_nano"]) == ("closing", 4 * COIN // 10)
 
 
+def last_message(account: Account) -> str:
+    with contextlib.closing(sqlite3.connect(account.home / "client.sqlite")) as ledger:
+        row = ledger.execute("select boc from transfers order by id desc").fetchone()
+    return normalised_hash(cell_from_boc(row[0])).hex()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals")
+def test_new_words_appear_on_the_terminal_alone(account: Account) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "cocoon_sdk.cli", "wallet", "new", "--mnemonic", "--json"],
+        env=account.env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    ) as child:
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(ours, 4096):
+                shown += part
+        assert child.stdout is not None
+        answer = child.stdout.read().decode()
+    os.close(ours)
+    assert child.returncode == 0
+    numbered = dict(re.findall(r"\b(\d+)\. ([a-z]+)", shown.decode()))
+    words = [numbered[str(place)] for place in range(1, 25)]
+    assert key_of_mnemonic(words).seed == load_key(account.home / "wallet.key").seed
+    assert "mnemonic" not in json.loads(answer)
+    for file in account.home.rglob("*"):
+        assert file.is_dir() or " ".join(words[:2]).encode() not in file.read_bytes()
+
+
 def kill(account: Account, when: str, *arguments: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", KILLED, when, "wallet", *arguments],
@@ -295,7 +337,14 @@ def test_without_the_chain_the_ledger_is_shown_and_explained(account: Account) -
 
 
 def test_a_message_and_an_exit_code_are_explained(account: Account) -> None:
-    ready(account)
+    channel = ready(account)
+    story = told(account, "explain", "--message", last_message(account))
+    mine, theirs, *_ = story["transactions"]
+    assert (mine["who"], mine["success"]) == ("this wallet", True)
+    assert (theirs["account"], theirs["operation"], theirs["meaning"]) == (channel, "deposit", None)
+    assert theirs["in_nano"] == 3 * COIN // 10
+    people = run(account, "explain", "--message", last_message(account))
+    assert "deposit" in people.stdout
     assert told(account, "explain", "--exit-code", "113") == {
         "exit_code": 113,
         "meaning": "the close delay has not passed yet",
