@@ -171,6 +171,20 @@ async def test_closing_several_remembers_what_each_has_seen(two: Two) -> None:
         assert snapshot.origin.seen.floor(key.public_key.hex()) == 5
 
 
+async def test_a_fault_of_our_own_is_no_verdict_on_what_a_provider_shows(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Swallowed, it would read as "nothing is wrong with it"."""
+
+    async def broken(envelope: bytes) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(two.union._members[0].client, "confront", broken)
+    with pytest.raises(ZeroDivisionError):
+        await two.union.confront(two.two.registry_raw or b"")
+    await two.union.aclose()
+
+
 # Shards
 
 

@@ -97,6 +97,20 @@ class TestVectors:
             assert answer(case) == expected(case)
             assert answer(case) != expected(case | {"expect": {}})
 
+    def test_an_answer_does_not_wait_for_the_next_case(self) -> None:
+        """Whoever drives us may choose the next case by the last answer."""
+        line = json.dumps(find("encode/ACK/ack")).encode() + b"\n"
+        arrived = io.BytesIO()
+        seen: list[int] = []
+
+        def lines() -> Iterator[bytes]:
+            for _ in range(3):
+                seen.append(arrived.getvalue().count(b"\n"))
+                yield line
+
+        runner.run(lines(), io.BufferedWriter(arrived))  # type: ignore[arg-type] # as much of a stream as it reads
+        assert seen == [0, 1, 2]
+
     @staticmethod
     def spoiled(cases: list[Case]) -> Iterator[Case]:
         for case in cases:
