@@ -18,7 +18,7 @@ from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.operator.files import read_file, write_file
 from cocoon_sdk.operator.public import PublicFolder
 from cocoon_sdk.registry.descriptor import decode_entry, encode_entry
-from cocoon_sdk.registry.model import Count, Entry, Hex32
+from cocoon_sdk.registry.model import Entry, Floor, Hex32
 
 PREFIX_MIN = 8
 
@@ -29,7 +29,7 @@ class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the operator decided about identities, whether or not they are listed."""
 
     revoked: list[Hex32] = field(default_factory=list)
-    min_seq: dict[Hex32, Count] = field(default_factory=dict)
+    min_seq: dict[Hex32, Floor] = field(default_factory=dict)
 
 
 class OperatorFolder(PublicFolder):

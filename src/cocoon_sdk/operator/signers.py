@@ -84,7 +84,7 @@ def open_signer(spec: str, *, base: Path | None = None, ask: Ask | None = None) 
     kind, _, rest = spec.partition(":")
     if kind == "file" and rest:
         return load_key((base or Path()) / Path(rest).expanduser())
-    if kind == "env" and rest:
+    if kind == "env" and rest and _SEED.fullmatch(rest.lower()) is None:
         return _environment_key(rest)
     if kind == "ssl" and rest:
         uri, _, public = rest.rpartition("#")
@@ -93,7 +93,9 @@ def open_signer(spec: str, *, base: Path | None = None, ask: Ask | None = None) 
                 f"{spec} does not say its public key; write ssl:URI#ed25519: and 64 hex digits"
             )
         return SecureSystemsSigner(uri, parse_public_key(public), ask=ask)
-    raise ConfigError(f"{spec[:80]!r} names no key; use {FORMS}")
+    # The text may be the key itself, so no more of it is shown than the word before a colon.
+    shown = f"{kind}:" if kind.isalpha() and kind != spec else "what was given"
+    raise ConfigError(f"{shown} names no key; use {FORMS}")
 
 
 def open_signers(

@@ -12,10 +12,17 @@ from cocoon_sdk.operator.config import read_settings
 from cocoon_sdk.operator.folder import OperatorFolder, Policy
 from cocoon_sdk.operator.keyring import signers_for
 from cocoon_sdk.operator.sharding import pack_shards
-from cocoon_sdk.operator.state import entries_before, load_root, previous, trusted_set
+from cocoon_sdk.operator.state import (
+    PreviousRegistry,
+    entries_before,
+    load_root,
+    previous,
+    trusted_set,
+)
 from cocoon_sdk.operator.verifying import judge
-from cocoon_sdk.registry.descriptor import check_descriptor
+from cocoon_sdk.registry.descriptor import CLOCK_SKEW, check_descriptor
 from cocoon_sdk.registry.model import Descriptor, RegistryPayload, RootPayload
+from cocoon_sdk.registry.sources import ROOT_FILE
 from cocoon_sdk.registry.verify import VerifiedRegistry
 
 
@@ -79,6 +86,7 @@ def sign(
 
 def propose(folder: OperatorFolder, *, now: int, shards: bool | None = None) -> Proposal:
     """The next version of what lies in the folder; the caller holds its lock."""
+    folder.write(ROOT_FILE, folder.read_root())  # a crash may have left it one version behind
     root, policy = load_root(folder), folder.read_policy()
     entries = folder.read_entries()
     judged = judge(
@@ -98,13 +106,19 @@ def propose(folder: OperatorFolder, *, now: int, shards: bool | None = None) -> 
         root=root,
         version=before.payload.version + 1 if before else 1,
         prev=before.digest if before else None,
-        issued=max(now, before.payload.issued) if before else now,
+        issued=_issued(now, before),
         entries=list(kept.values()) if packed is None else None,
         shards=None if packed is None else [shard.line for shard in packed],
         revoked=policy.revoked,
         min_seq=policy.min_seq,
     )
     return Proposal(payload, {shard.line.sha256: shard.raw for shard in packed or ()}, skipped)
+
+
+def _issued(now: int, before: PreviousRegistry | None) -> int:
+    """Not before the version before, unless a clock that ran far ahead signed that one."""
+    last = before.payload.issued if before else now
+    return last if now < last <= now + CLOCK_SKEW else now
 
 
 def install_registry(

@@ -208,6 +208,16 @@ def test_a_sequence_number_that_no_client_would_read(folder: OperatorFolder) -> 
     with pytest.raises(ConfigError, match="not a provider id or sequence number"):
         operations.revoke(folder, "cd" * 32, below=2**60)
     assert folder.read_policy().min_seq == {}
+    operations.revoke(folder, "cd" * 32, below=2**53 - 1)  # a sequence number may be as high
+    assert folder.read_policy().min_seq == {"cd" * 32: 2**53 - 1}
+
+
+def test_a_clock_that_ran_ahead_once_does_not_stop_the_registry(folder: OperatorFolder) -> None:
+    ahead = operations.sign(folder, now=NOW + 100 * DAY).registry.payload
+    after = operations.sign(folder, now=NOW).registry.payload
+    assert (ahead.issued, after.issued, after.version) == (NOW + 100 * DAY, NOW, 2)
+    again = operations.sign(folder, now=NOW - 200).registry.payload
+    assert (again.issued, again.version) == (NOW, 3)  # two machines, and a little apart
 
 
 def test_expired_entries_are_left_out_and_named(folder: OperatorFolder) -> None:

@@ -74,6 +74,15 @@ def test_other_forms_are_told_the_right_ones(spec: str) -> None:
         open_signer(spec)
 
 
+@pytest.mark.parametrize("before", ["", "env:", "hex:", "0x", "ed25519:", "0:"])
+@pytest.mark.parametrize("seed", [KEY.seed.hex(), KEY.seed.hex().upper()])
+def test_a_key_given_in_place_of_its_place_is_not_shown(before: str, seed: str) -> None:
+    for spec in (before + seed, f"{seed}:x"):
+        with pytest.raises(ConfigError, match="names no key") as caught:
+            open_signer(spec)
+        assert seed[:8] not in str(caught.value)
+
+
 def test_a_key_behind_securesystemslib(pem: tuple[Path, bytes]) -> None:
     path, public = pem
     signer = open_signer(f"ssl:file2:{path}#{format_public_key(public)}")
