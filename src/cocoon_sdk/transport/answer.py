@@ -24,6 +24,8 @@ UNMATCHED_TEXT_BYTES = 64
 # so many more tokens, or an eighth of a long answer more, since each comparison reads all of it.
 CHECK_TOKENS = 64
 CHECK_SHARE = 8
+# No token stands for more text than this. Text is not billed, so nothing else bounds how much of it comes.
+TEXT_BYTES_PER_TOKEN = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,7 @@ class Answer:
         self._next_seq = 0
         self._choices: dict[int, _Choice] = {}
         self._completion = 0
+        self._text_bytes = 0
         self._due = 0
         self._metered = Counts()
         self._checked = 0  # completion tokens when text and ids were last compared
@@ -110,6 +113,11 @@ class Answer:
         choice.text.append(delta.text)
         choice.ids.extend(delta.ids)
         self._completion += len(delta.ids)
+        self._text_bytes += len(delta.text.encode())
+        if self._text_bytes > TEXT_BYTES_PER_TOKEN * (self._completion + CHECK_TOKENS):
+            raise OverchargeError(
+                f"the provider sent {self._text_bytes} bytes of text for {self._completion} tokens"
+            )
         if self._completion > self._expected.max_tokens:
             raise OverchargeError(
                 f"the provider sent more than the {self._expected.max_tokens} tokens asked for"

@@ -156,6 +156,7 @@ class Attempt:
             encode=job.codec.encode if job.codec else None,
         )
         stream = self._slot.open(request)
+        stream.expect(job.tokens_ahead)
         self._answer, self._stream = answer, stream
         await connection.flush()
         return answer, stream

@@ -109,6 +109,11 @@ class Job:
             max_tokens=self.max_tokens,
         )
 
+    @property
+    def tokens_ahead(self) -> int:
+        """How many tokens may come before we sign for them: a window, or all of a free answer."""
+        return self.max_tokens if self.channel is None else min(self.max_tokens, self.window_tokens)
+
     def exposure(self) -> int | None:
         """The most, in nano, that the ledger holds open for this request; None where it is not open."""
         if self.channel is None:

@@ -10,10 +10,12 @@ from cocoon_sdk.protocol.events import MessageReceived
 from cocoon_sdk.protocol.messages import Message
 from cocoon_sdk.transport.failures import twin
 
-# A stream's frames wait here while the application reads; an honest provider stays far below this,
-# since it works at most one paid window ahead.
+# A stream's frames wait here while the application reads. Besides these, `expect` allows for the tokens that
+# an honest provider may be ahead: one paid window, or all of a free answer.
 MAX_PENDING_FRAMES = 1024
 MAX_PENDING_BYTES = 2 << 20  # of bodies: RESULTs are large
+_FRAMES_PER_TOKEN = 2  # long pieces of text are cut
+_BYTES_PER_TOKEN = 64
 
 Item = MessageReceived | CocoonError
 
@@ -33,8 +35,14 @@ class Stream:
         self._outlet = outlet
         self._frames: asyncio.Queue[Item] = asyncio.Queue()
         self._waiting = 0  # bytes of the bodies in the queue
+        self._most_frames, self._most_bytes = MAX_PENDING_FRAMES, MAX_PENDING_BYTES
         self.number = number
         self.ended = False  # the provider has sent its last frame
+
+    def expect(self, tokens: int) -> None:
+        """An answer comes here, of which so many tokens may arrive before anything has to be signed."""
+        self._most_frames = MAX_PENDING_FRAMES + _FRAMES_PER_TOKEN * tokens
+        self._most_bytes = MAX_PENDING_BYTES + _BYTES_PER_TOKEN * tokens
 
     async def send(self, message: Message, *, end: bool = False) -> None:
         """Send one message; `end` says that this side is done with the stream.
@@ -71,13 +79,13 @@ class Stream:
         """Called by the connection's reader.
 
         Raises:
-            DecryptionError: far more frames than any paid window holds are waiting.
+            DecryptionError: far more frames are waiting than an honest provider can be ahead.
         """
         if isinstance(item, MessageReceived):
             self._waiting += len(item.body)
-            if self._frames.qsize() >= MAX_PENDING_FRAMES or self._waiting > MAX_PENDING_BYTES:
+            if self._frames.qsize() >= self._most_frames or self._waiting > self._most_bytes:
                 raise DecryptionError(
-                    "the provider sent far more than was paid for; connection closed"
+                    "the provider sent far more than was asked and paid for; connection closed"
                 )
             self.ended = self.ended or item.end
         elif self.ended:
