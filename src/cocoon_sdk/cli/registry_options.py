@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from getpass import getpass
 from pathlib import Path
@@ -51,7 +52,9 @@ def confirm(title: str, draft: Inspection, *, yes: bool) -> None:
     print_table(title, ("", ""), draft.summary, stderr=True)
     shown = [tuple(change) for change in draft.changes[:MAX_SHOWN]]
     if len(draft.changes) > MAX_SHOWN:
-        shown.append((f"… and {len(draft.changes) - MAX_SHOWN} more", "", ""))
+        hidden = Counter(change.what for change in draft.changes[MAX_SHOWN:])
+        told = ", ".join(f"{count} {what}" for what, count in hidden.items())
+        shown.append((f"… and {hidden.total()} more", told, ""))
     print_table(
         "Changes" if shown else "No changes", ("what", "whom", "detail"), shown, stderr=True
     )

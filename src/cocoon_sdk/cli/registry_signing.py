@@ -102,7 +102,10 @@ def cosign(
     key: KeyOption = None,
     root: Annotated[
         Path | None,
-        typer.Option(help="The root.json in force; not needed for a first root."),
+        typer.Option(
+            help="The root.json in force, as you know it, not as it came with the draft; not needed "
+            "for a first root."
+        ),
     ] = None,
     previous: Annotated[
         Path | None,

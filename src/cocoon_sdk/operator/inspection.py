@@ -114,7 +114,8 @@ def inspect_registry(
         root: the root under which it is made.
         now: unix seconds.
         places: folders where its shards may lie.
-        before: the folder of the version before; None shows all as new.
+        before: the folder of the version before; None shows all as new. So does one that the keys of
+            `root` did not sign: whoever made the draft may have made that, too.
 
     Raises:
         RegistryError: what clients would refuse: a wrong network or root, times, an entry; a version
@@ -129,16 +130,21 @@ def inspect_registry(
             f"{root.network} version {root.version}"
         )
     check_times(payload, root, now)
+    roles = {"registry": root.registry}
     last = None if before is None else previous(before)
+    compared = "nothing" if last is None else f"version {last.payload.version}"
     old: dict[str, Entry] = {}
     if before is not None and last is not None:
         _check_follows(draft, last)
-        # Only for the comparison: what was listed before was signed before.
-        old = listed_entries(last, before, without=draft.digests, lenient=True)
         places = [*places, before]
+        unsigned = shortfall(before.read_registry() or b"", roles, what=f"the {what} there")
+        if unsigned is not None:
+            compared, last = f"nothing, because {unsigned}", None
+        else:
+            old = listed_entries(last, before, without=draft.digests, lenient=True)
     new = listed_entries(draft, *places, without=last.digests if last else frozenset())
     changes = compare_entries(old, new, lambda entry: _descriptor(entry, payload, now))
-    roles = {"registry": root.registry}
+    changes.sort(key=lambda change: change.what == "changed")  # what is rare comes first
     slices = f" in {len(draft.shards)} shards" if draft.shards else ""
     return Inspection(
         kind="registry",
@@ -148,11 +154,12 @@ def inspect_registry(
             ("network", payload.network),
             ("version", f"{payload.version}, under root {payload.root_version}"),
             ("issued", f"{format_duration(max(0, now - payload.issued))} ago"),
+            ("asked for again", f"after {format_duration(payload.fresh_until - payload.issued)}"),
             ("expires", f"in {format_duration(payload.expires - now)}"),
             ("lists", f"{draft.count} providers{slices}"),
-            ("compared with", "nothing" if last is None else f"version {last.payload.version}"),
+            ("compared with", compared),
         ],
-        changes=[*changes, *compare_policy(last.payload if last else None, payload)],
+        changes=[*compare_policy(last.payload if last else None, payload), *changes],
         roles=roles,
         raw=raw,
         signed=_signed(raw, roles),

@@ -45,15 +45,16 @@ class PublicFolder:
 
     def has_root(self) -> bool:
         """Whether there is a root; a folder whose first one waits for signatures has none."""
-        return (self.path / ROOT_FILE).exists()
+        return (self.path / ROOT_FILE).exists() or bool(self.read_roots())
 
     def read_root(self) -> bytes:
-        """The newest root.json.
+        """The newest root. A crash may have left root.json one version behind.
 
         Raises:
             ConfigError: the folder holds none.
         """
-        raw = read_file(self.path / ROOT_FILE)
+        roots = self.read_roots()
+        raw = roots[max(roots)] if roots else read_file(self.path / ROOT_FILE)
         if raw is None:
             raise ConfigError(f"there is no registry at {self.path}; run: cocoon registry init")
         return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -255,13 +256,57 @@ def test_without_the_old_shards_all_in_a_changed_one_are_shown_as_new(
     put(folder, PROVIDERS[0], seq=6)
     make_draft(folder, draft, shards=True)
     assert told(inspect(folder, draft, index)) == [
-        ("added", IDS[0]),
         ("lowest seq raised", IDS[3]),
+        ("added", IDS[0]),
     ]
     cosigning.cosign(draft, inspect(folder, draft), [BOB])
     cosigning.accept(folder, [draft], now=NOW)
     make_draft(folder, draft, shards=True)
     assert told(inspect(folder, draft, folder.path)) == []
+
+
+def test_a_forged_version_before_hides_nothing(
+    folder: OperatorFolder, draft: Path, tmp_path: Path
+) -> None:
+    """Whoever makes the draft may also serve the files that it is compared with."""
+    round_trip(folder, draft)
+    honest = read_registry(folder.read_registry() or b"").payload
+    operations.revoke(folder, IDS[3])
+    put(folder, PROVIDERS[2])
+    make_draft(folder, draft)
+    payload = read_registry(draft.read_bytes()).payload
+    before = msgspec.structs.replace(honest, entries=payload.entries, revoked=payload.revoked)
+    site = PublicFolder(tmp_path / "site")
+    site.path.mkdir()
+    site.write_registry(seal(before, [ALICE]))
+    forged = hashlib.sha256(msgspec.json.encode(before)).hexdigest()
+    draft.write_bytes(seal(msgspec.structs.replace(payload, prev=forged), [ALICE]))
+    look = inspect(folder, draft, site.path)
+    assert {("revoked", IDS[3]), ("added", IDS[2])} <= set(told(look))
+    assert dict(look.summary)["compared with"] == (
+        "nothing, because the registry.json there needs 2 of 3 registry keys, 1 of them signed"
+    )
+    site.write_registry(seal(before, [ALICE, BOB]))
+    assert told(inspect(folder, draft, site.path)) == []
+
+
+def test_what_is_rare_is_shown_before_what_is_not(folder: OperatorFolder, draft: Path) -> None:
+    """The list is cut at some length, and descriptors are renewed all the time."""
+    first, second, third = sorted(PROVIDERS[:3], key=lambda key: key.public_key)
+    put(folder, first, second, third)
+    operations.remove(folder, third.public_key.hex())
+    operations.revoke(folder, IDS[3], below=9)
+    round_trip(folder, draft)
+    put(folder, first, seq=6)
+    put(folder, second, seq=6)
+    put(folder, third)
+    folder.write_policy(Policy())
+    make_draft(folder, draft)
+    look = inspect(folder, draft, folder.path)
+    assert [change.what for change in look.changes] == [
+        *("LOWEST SEQ LOWERED", "added", "changed", "changed")
+    ]
+    assert dict(look.summary)["asked for again"] == "after 3 hours"
 
 
 def draft_of(folder: OperatorFolder, draft: Path, **changes: object) -> None:
@@ -456,6 +501,22 @@ def test_a_root_follows_the_one_before(folder: OperatorFolder, draft: Path, tmp_
     draft.write_bytes(seal(foreign, [RITA, SAM]))
     with pytest.raises(RegistryFormatError, match="devnet/else"):
         inspect(folder, draft)
+
+
+def test_a_rotation_that_was_killed_between_its_two_files_goes_on(
+    folder: OperatorFolder, draft: Path, tmp_path: Path
+) -> None:
+    first = folder.read_root()
+    rotate(folder, registry=RoleChange(drop=public(CAROL)))
+    (folder.path / "root.json").write_bytes(first)  # as it is when 2.root.json was the last write
+    round_trip(folder, draft)
+    (folder.path / "root.json").write_bytes(first)
+    rotate(folder)
+    assert list(folder.read_roots()) == [1, 2, 3]
+    (folder.path / "root.json").write_bytes(first)
+    operations.publish(folder, tmp_path / "www", now=NOW)
+    published = PublicFolder(tmp_path / "www")
+    assert (published.path / "root.json").read_bytes() == published.read_roots()[3]
 
 
 def test_recovery_after_the_theft_of_registry_keys(

@@ -55,6 +55,17 @@ def test_every_version_of_the_root_is_read_in_order(folder: OperatorFolder) -> N
     assert folder.read_roots() == {version: b"%d" % version for version in range(1, 12)}
 
 
+def test_a_root_that_a_crash_left_without_its_second_name_is_the_newest(
+    folder: OperatorFolder,
+) -> None:
+    (folder.path / "1.root.json").write_bytes(b"first")
+    assert folder.has_root()
+    assert folder.read_root() == b"first"
+    folder.write_root(b"first", 1)
+    (folder.path / "2.root.json").write_bytes(b"second")
+    assert folder.read_root() == b"second"
+
+
 def test_entries_by_id(folder: OperatorFolder) -> None:
     one, two = "aa" * 32, "bb" * 32
     listed(folder, two, one)
