@@ -103,13 +103,15 @@ class Pool:
 
     async def _sweep(self) -> None:
         """Let go of connections that nobody can use any more, whoever they were for."""
+        spent: list[Connection] = []
+        # Nothing is awaited before all is entered again: others add and sweep meanwhile.
         for key, live in list(self._live.items()):
-            spent = [one for one in live if one.spent]
-            self._live[key] = [one for one in live if one not in spent]
+            old = [one for one in live if one.spent]
+            spent += old
+            self._live[key] = [one for one in live if one not in old]
             if not self._live[key]:
                 del self._live[key]
-            for old in spent:
-                await old.close()
+        await asyncio.gather(*(one.close() for one in spent))
 
 
 async def _outcome(task: asyncio.Task[None]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 
-from cocoon_sdk.errors import CocoonError, VerificationError
+from cocoon_sdk.errors import CocoonError, DeadlineError, VerificationError
 from cocoon_sdk.protocol.messages import State, StateGet
 from cocoon_sdk.transport.core import Core
 from cocoon_sdk.transport.opening import open_session, sites_of
@@ -69,7 +70,15 @@ async def _warm(core: Core, question: Question, trial: Trial) -> None:
             await judge.prove_session(connection, candidate, proof, limit=limit)
         if not reused:
             # A session without a question is closed after half a minute; one that was used, after five.
-            await ask(connection, StateGet(), State)
+            try:
+                async with asyncio.timeout(limit):
+                    await ask(connection, StateGet(), State)
+            except TimeoutError as error:
+                raise DeadlineError(
+                    f"{connection.site.endpoint.url} opens sessions and answers nothing in {limit:g} s; "
+                    "try another provider or raise the connect timeout",
+                    phase="connect",
+                ) from error
         await core.bundles.tokenizer(bytes.fromhex(candidate.offer.tokens), connection.site)
     finally:
         slot.release()

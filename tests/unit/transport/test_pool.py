@@ -215,3 +215,43 @@ def test_a_padding_that_there_is_not() -> None:
         Pool(padding=padding)
     with pytest.raises(ConfigError, match="padding is 'default', 'strict' or 'off', not 'on'"):
         Pool(padding="on")
+
+
+async def test_sweeping_twice_at_once_loses_no_connection() -> None:
+    """A close may take seconds; what was dialled meanwhile must still be known afterwards."""
+    dial = Dialler(delay=0)
+    pool = Pool(dial=dial)
+    one, two, three = (make_peer(f"ws://127.0.0.1:{port}") for port in (1, 2, 3))
+    for peer in (one, two):
+        (await pool.acquire(peer, limit=1))[0].release()
+    gates = [asyncio.Event(), asyncio.Event()]
+    for connection, gate in zip(dial.made, gates, strict=True):
+        connection.spent = True
+        connection.close = gate.wait  # type: ignore[assignment, method-assign]
+    first = asyncio.create_task(pool.acquire(three, limit=1))
+    await asyncio.sleep(0.01)  # it waits for the close of the first
+    second = asyncio.create_task(pool.acquire(two, limit=1))
+    await asyncio.sleep(0.01)
+    gates[1].set()
+    await asyncio.sleep(0.01)
+    gates[0].set()
+    await asyncio.gather(first, second)
+    await pool.close()
+    assert all(connection.closed for connection in dial.made[2:])
+
+
+async def test_a_slow_close_does_not_keep_the_next_handshake_waiting() -> None:
+    dial = Dialler(delay=0)
+    pool = Pool(dial=dial)
+    peers = [make_peer(f"ws://127.0.0.1:{port}") for port in range(1, 6)]
+    for peer in peers:
+        (await pool.acquire(peer, limit=1))[0].release()
+
+    async def slow() -> None:
+        await asyncio.sleep(0.3)
+
+    for connection in dial.made:
+        connection.spent = True
+        connection.close = slow  # type: ignore[assignment, method-assign]
+    await pool.acquire(make_peer("ws://127.0.0.1:9"), limit=0.6)  # in all they take 1.5 s
+    await pool.close()

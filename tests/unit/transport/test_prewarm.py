@@ -12,8 +12,10 @@ from msgspec.structs import replace as change
 
 from cocoon_sdk.errors import ConnectError, ModelNotFoundError
 from cocoon_sdk.protocol.messages import Ack, Message, Request, StateGet, Voucher
+from cocoon_sdk.routing.policy import Routing
 from cocoon_sdk.transport import rest
 from cocoon_sdk.transport.connection import Connection
+from cocoon_sdk.transport.core import Timeouts
 from cocoon_sdk.types.events import SessionReady
 from tests.stub_provider import StubProvider, ask, make_customer
 
@@ -150,3 +152,17 @@ async def test_running_streams_end_on_the_old_session(
                 assert (await second).text
             assert stub.talks[0].line is old
             assert stub.handshakes == 2
+
+
+async def test_a_provider_that_takes_the_question_and_says_nothing_is_left_in_time(
+    tmp_path: Path,
+) -> None:
+    async with StubProvider().listening() as one, StubProvider().listening() as two:
+        one.state = lambda: None  # type: ignore[method-assign]
+        customer = make_customer(tmp_path, (one, one.descriptor()), (two, two.descriptor()))
+        async with customer.client(
+            timeouts=Timeouts(connect=0.5), routing=Routing(order=[one.id])
+        ) as client:
+            async with asyncio.timeout(10):
+                assert await client.prewarm(model="stub") == two.id
+            assert [type(question) for question in one.questions] == [StateGet]
