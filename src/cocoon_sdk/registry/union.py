@@ -32,6 +32,7 @@ class _Member:
         self.task: asyncio.Task[Snapshot] | None = None
         self.error: CocoonError | None = None
         self.retry_at = 0
+        self.network: int | None = None  # the chain, once it answered
 
     def settle(self, now: int) -> Snapshot | None:
         """The outcome of what was asked, if it is there; a failure is remembered for a while."""
@@ -44,19 +45,19 @@ class _Member:
         except CocoonError as error:
             self.error, self.retry_at = error, now + RETRY_AFTER
             return None
-        self.error = None
+        self.error, self.network = None, snapshot.network
         return snapshot
 
 
 class RegistryUnion:
     """Several registries of one chain, read side by side; the same calls as `RegistryClient`.
 
-    The first in the list that answers decides which chain it is.
+    The first in the list that ever answered decides which chain it is: one that is quick must not be
+    able to put those before it on another chain.
     """
 
     def __init__(self, clients: Sequence[RegistryClient]) -> None:
         self._members = [_Member(client) for client in clients]
-        self._network: int | None = None
         self._unions: dict[tuple[object, ...], UnionSnapshot] = {}
 
     async def snapshot(
@@ -169,6 +170,8 @@ class RegistryUnion:
     def _union(self, found: Mapping[_Member, Snapshot]) -> UnionSnapshot:
         parts: list[Snapshot] = []
         failures: dict[str, CocoonError] = {}
+        chains = (member.network for member in self._members if member.network is not None)
+        network = next(chains, None)
         for member in self._members:
             snapshot = found.get(member)
             if snapshot is None:
@@ -176,23 +179,21 @@ class RegistryUnion:
                     f"{member.client.name} has not answered yet"
                 )
                 continue
-            if self._network is None:
-                self._network = snapshot.network
-            if snapshot.network != self._network:
+            if snapshot.network != network:
                 failures[member.client.name] = ConfigError(
                     f"{member.client.name} is a registry of chain {snapshot.network}, the others are "
-                    f"of {self._network}; use one chain at a time"
+                    f"of {network}; use one chain at a time"
                 )
                 continue
             parts.append(snapshot)
-        if not parts or self._network is None:
+        if not parts or network is None:
             raise next(iter(failures.values()))
         key = (*map(id, parts), *map(str, failures.values()))
         union = self._unions.get(key)
         if union is None or any(a is not b for a, b in zip(union.parts, parts, strict=True)):
             if len(self._unions) >= _REMEMBERED_UNIONS:
                 self._unions.clear()
-            union = UnionSnapshot(self._network, tuple(parts), failures)
+            union = UnionSnapshot(network, tuple(parts), failures)
             self._unions[key] = union
         return union
 

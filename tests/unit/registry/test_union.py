@@ -261,6 +261,26 @@ async def test_all_are_of_one_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         await union.snapshot()
 
 
+async def test_a_quick_registry_puts_no_other_on_its_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first in the list decides, not the first that answers."""
+    operators = Operators(tmp_path, monkeypatch, "one", "two")
+    operators.worlds["two"].network = "-3/two"
+    operators.worlds["two"].publish_root(1)
+    operators.lists("one", entry(ALICE))
+    operators.lists("two", entry(BOB))
+    kept, operators.worlds["one"].registry_raw = operators.worlds["one"].registry_raw, None
+    union = operators.union()
+    assert (await union.snapshot()).network == -3
+    operators.worlds["one"].registry_raw = kept
+    operators.now += 60
+    snapshot = await union.snapshot()
+    assert (snapshot.network, list(snapshot.failures)) == (-217, ["two"])
+    assert [one.id for one in snapshot.providers] == [A]
+    await union.aclose()
+
+
 async def test_refresh_asks_all(operators: Operators) -> None:
     operators.lists("one", entry(ALICE))
     operators.lists("two", entry(BOB))
