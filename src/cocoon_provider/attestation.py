@@ -51,6 +51,7 @@ class Evidence:
         self._source = source
         self._made: OrderedDict[bytes, Attest] = OrderedDict()
         self._turn = asyncio.Lock()
+        self._work: asyncio.Task[Attest] | None = None
         self._waiting = 0
 
     async def answer(self, exporter: bytes) -> Message:
@@ -65,8 +66,12 @@ class Evidence:
             )
         self._waiting += 1
         try:
-            async with self._turn:
-                return await self._attest(self._source, exporter)
+            await self._turn.acquire()
+            # A client that leaves takes its question along, but not the quote that is being made: the
+            # machine works on one at a time, however many come and go.
+            self._work = asyncio.create_task(self._attest(self._source, exporter))
+            self._work.add_done_callback(_seen)
+            return await asyncio.shield(self._work)
         except AttestationError as error:
             log.error("no quote for a session: %s", error)  # noqa: TRY400 - its cause is in the text
             return Error(WireCode.INTERNAL, "no quote can be made now; use another provider")
@@ -74,15 +79,24 @@ class Evidence:
             self._waiting -= 1
 
     async def _attest(self, source: QuoteSource, exporter: bytes) -> Attest:
-        made = self._made.get(exporter)
-        if made is None:
-            wanted = fresh_report_data(self._identity, exporter)
-            quote = await asyncio.to_thread(source.quote, wanted)
-            # The collateral is about the platform, which is the bundle's.
-            made = self._made[exporter] = Attest(quote, self._bundle.collateral)
-            while len(self._made) > MAX_KEPT:
-                self._made.popitem(last=False)
-        return made
+        try:
+            made = self._made.get(exporter)
+            if made is None:
+                wanted = fresh_report_data(self._identity, exporter)
+                quote = await asyncio.to_thread(source.quote, wanted)
+                # The collateral is about the platform, which is the bundle's.
+                made = self._made[exporter] = Attest(quote, self._bundle.collateral)
+                while len(self._made) > MAX_KEPT:
+                    self._made.popitem(last=False)
+            return made
+        finally:
+            self._turn.release()
+
+
+def _seen(task: asyncio.Task[Attest]) -> None:
+    """A failure that nobody waits for any more is no news."""
+    if not task.cancelled():
+        task.exception()
 
 
 def no_quotes() -> Error:

@@ -25,6 +25,7 @@ from cocoon_sdk.errors import (
     AttestationError,
     ConnectError,
     DeadlineError,
+    ProviderInternalError,
     ProviderOverloadedError,
 )
 from cocoon_sdk.protocol.messages import Attest
@@ -109,19 +110,18 @@ class Attestations:
 
         Raises:
             AttestationError: the provider makes none, or a step failed.
-            DeadlineError, ProviderOverloadedError: none came within `limit` seconds, or can be had now.
+            DeadlineError, ProviderOverloadedError, ProviderInternalError: none came within `limit` seconds,
+                or can be had now.
             StreamTruncatedError, DecryptionError: the session is over.
             ConfigError: nothing that checks quotes is installed.
         """
         if not self._policy.fresh:
             return proof
-        quotes = connection.quotes
-        async with quotes.lock:
-            fresh = quotes.result
-            if fresh is None or self._clock() >= fresh.valid_until:
-                bundle = await self._asked(connection, proof, limit)
-                fresh = await self._verified(bundle, candidate, connection.session.exporter)
-                quotes.result = fresh
+        try:
+            async with asyncio.timeout(limit):
+                fresh = await self._fresh(connection, candidate, proof)
+        except TimeoutError as error:
+            raise _late("no quote for this session", limit) from error
         steps = tuple(replace(step, name=f"fresh {step.name}") for step in fresh.steps)
         combined = replace(
             proof.result,
@@ -131,6 +131,18 @@ class Attestations:
             steps=(*proof.result.steps, *steps),
         )
         return replace(proof, result=demand(combined))
+
+    async def _fresh(
+        self, connection: Connection, candidate: Candidate, proof: Proof
+    ) -> AttestationResult:
+        quotes = connection.quotes
+        async with quotes.lock:
+            fresh = quotes.result
+            if fresh is None or self._clock() >= fresh.valid_until:
+                bundle = await self._asked(connection, proof)
+                fresh = await self._verified(bundle, candidate, connection.session.exporter)
+                quotes.result = fresh
+            return fresh
 
     async def _bundle(self, candidate: Candidate, site: Site) -> Proof:
         descriptor = candidate.descriptor
@@ -164,16 +176,12 @@ class Attestations:
             )
         return decode_bundle(raw)
 
-    async def _asked(self, connection: Connection, proof: Proof, limit: float) -> Bundle:
-        try:
-            async with asyncio.timeout(limit):
-                answer = await connection.quotes.ask(connection)
-        except TimeoutError as error:
-            raise _late("no quote for this session", limit) from error
+    async def _asked(self, connection: Connection, proof: Proof) -> Bundle:
+        answer = await connection.quotes.ask(connection)
         if not isinstance(answer, Attest):
             refusal = error_from_frame(answer)
-            if isinstance(refusal, ProviderOverloadedError):
-                raise refusal
+            if isinstance(refusal, ProviderOverloadedError | ProviderInternalError):
+                raise refusal  # no answer to what was asked, and so nothing that speaks against it
             raise _missing("fresh quote", f"no quote for this session: {refusal}")
         for name, size, most in (
             ("quote", len(answer.quote), MAX_QUOTE),

@@ -133,6 +133,36 @@ async def test_a_crowd_that_wants_quotes_is_told_to_wait() -> None:
     assert isinstance(await evidence.answer(b"\xff" * 32), Attest)
 
 
+async def test_clients_that_leave_do_not_set_the_machine_to_many_quotes_at_once() -> None:
+    release, lock = threading.Event(), threading.Lock()
+    working = most = 0
+
+    class Slow:
+        def quote(self, report_data: bytes) -> bytes:
+            nonlocal working, most
+            with lock:
+                working += 1
+                most = max(most, working)
+            assert release.wait(10)
+            with lock:
+                working -= 1
+            return fake_quote(report_data)
+
+    evidence = Evidence(fake_raw(IDENTITY), identity=IDENTITY, source=Slow())
+    for number in range(5):
+        task = asyncio.create_task(evidence.answer(bytes([number]) * 32))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    last = asyncio.create_task(evidence.answer(b"\xff" * 32))
+    await asyncio.sleep(0.05)
+    release.set()
+    assert isinstance(await last, Attest)
+    assert most == 1
+    # The quote whose client had left is there for it, should it ask again.
+    assert evidence._made.keys() == {bytes(32), b"\xff" * 32}
+
+
 async def test_why_the_kernel_gave_none_stays_in_our_log(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def quote(self, report_data: bytes) -> bytes:

@@ -33,6 +33,7 @@ from cocoon_sdk.errors import (
     ConnectError,
     DeadlineError,
     NoProviderError,
+    ProviderInternalError,
     ProviderOverloadedError,
     StreamTruncatedError,
 )
@@ -395,6 +396,35 @@ async def test_a_provider_that_is_busy_is_asked_again(tmp_path: Path) -> None:
                 await answer(client)
             assert (await answer(client)).attestation.fresh
         assert stub.handshakes == 1
+
+
+async def test_a_machine_that_fails_once_is_not_distrusted(tmp_path: Path) -> None:
+    answers = [lambda *_: messages.Error("internal", "no quote now"), honest_quote]
+    async with StubProvider().listening() as stub:
+        quoting(stub, lambda *at: answers.pop(0)(*at))
+        customer = make_customer(tmp_path, (stub, attested(stub)))
+        async with customer.client(**demanding(attestation=policy(fresh=True))) as client:
+            with pytest.raises(ProviderInternalError, match="no quote now"):
+                await answer(client)
+            assert not stub.talks
+            assert (await answer(client)).attestation.fresh
+
+
+async def test_who_waits_for_the_question_of_another_waits_no_longer_than_its_limit(
+    tmp_path: Path,
+) -> None:
+    async with StubProvider().listening() as stub:
+        quoting(stub, lambda *_: None)
+        customer = make_customer(tmp_path, (stub, attested(stub)))
+        settings = demanding(attestation=policy(fresh=True), timeouts=Timeouts(connect=0.5))
+        async with customer.client(**settings) as client:
+            await client.request_settings().core.ledger()
+            begun = time.monotonic()
+            results = await asyncio.gather(
+                *(answer(client) for _ in range(6)), return_exceptions=True
+            )
+            assert {type(one) for one in results} == {DeadlineError}
+            assert time.monotonic() - begun < 2.0  # in a row it would be 3 s
 
 
 async def test_a_session_that_ends_while_it_is_asked(tmp_path: Path) -> None:
