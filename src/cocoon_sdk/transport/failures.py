@@ -29,13 +29,14 @@ from cocoon_sdk.protocol.errors import ProtocolError, RemoteProtocolError
 from cocoon_sdk.protocol.messages import Error
 
 MAX_MESSAGE_CHARACTERS = 300
+MAX_CODE_CHARACTERS = 64
 
 E = TypeVar("E", bound=CocoonError)
 
 
 def error_from_frame(frame: Error) -> CocoonError:
     """The typed error of an ERROR frame. The provider's words are foreign text: cut and cleaned."""
-    said = "".join(c if c.isprintable() else " " for c in frame.message[:MAX_MESSAGE_CHARACTERS])
+    said = _clean(frame.message, MAX_MESSAGE_CHARACTERS)
     match frame.code:
         case WireCode.INVALID_REQUEST | WireCode.DUPLICATE_REQUEST:
             return InvalidRequestError(f"the provider refused the request: {said}")
@@ -76,9 +77,8 @@ def error_from_frame(frame: Error) -> CocoonError:
         case WireCode.INTERNAL:
             return ProviderInternalError(f"the provider failed: {said}", wire_code=frame.code)
         case _:
-            return ProviderError(
-                f"the provider answered {frame.code!r}: {said}", wire_code=frame.code
-            )
+            code = _clean(frame.code, MAX_CODE_CHARACTERS)
+            return ProviderError(f"the provider answered {code!r}: {said}", wire_code=code)
 
 
 def error_of_session(error: ProtocolError, *, handshaken: bool) -> CocoonError:
@@ -128,6 +128,10 @@ def twin(error: E) -> E:
     copied = type(error).__new__(type(error), *error.args)
     copied.__dict__.update(error.__dict__)
     return copied
+
+
+def _clean(text: str, most: int) -> str:
+    return "".join(c if c.isprintable() else " " for c in text[:most])
 
 
 def _amount(detail: dict[str, Any], name: str) -> int | None:

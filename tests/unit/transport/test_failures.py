@@ -34,6 +34,14 @@ def test_foreign_text_cannot_drive_a_terminal_or_fill_a_log() -> None:
     assert len(text) < 500
 
 
+def test_nor_can_a_foreign_code() -> None:
+    error = error_from_frame(Error("\x1b[31m" + "x" * 60_000, "hm"))
+    assert isinstance(error, errors.ProviderError)
+    assert len(str(error)) < 500
+    assert error.wire_code.isprintable()
+    assert len(error.wire_code) <= 64
+
+
 def test_retry_after_is_in_seconds() -> None:
     error = error_from_frame(Error(WireCode.OVERLOADED, "", 1500))
     assert isinstance(error, errors.ProviderOverloadedError)
