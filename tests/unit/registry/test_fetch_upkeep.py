@@ -87,6 +87,20 @@ async def test_a_fork_that_another_worker_left_is_met_before_anything_is_asked(
     assert world.asked == []
 
 
+async def test_a_fork_met_at_the_start_is_not_forgotten_when_the_cache_looks_well_again(
+    world: Gated, tmp_path: Path
+) -> None:
+    await client_of(world, tmp_path).snapshot()
+    (path,) = tmp_path.rglob("registry.json")
+    honest = path.read_bytes()
+    path.write_bytes(world.make_registry(1, entries=[]))
+    later = client_of(world, tmp_path)
+    assert not await later.confront(b"rubbish")  # opens it
+    path.write_bytes(honest)
+    with pytest.raises(RegistryEquivocationError):
+        await later.snapshot()
+
+
 async def test_a_fork_that_another_worker_accepted_is_met_in_the_background(
     world: Gated, tmp_path: Path
 ) -> None:

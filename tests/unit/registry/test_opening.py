@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from registry_world import NOW, World, descriptor_of, make_keys
 
+from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.registry import anchor as anchor_module
 from cocoon_sdk.registry.anchor import AnchorCheck
 from cocoon_sdk.registry.descriptor import sign_descriptor
@@ -43,6 +44,12 @@ async def test_a_path_as_text_asks_no_mirror_of_the_root(tmp_path: Path) -> None
     await client.snapshot()
     assert client._opened is not None
     assert len(client._opened.updater.places.in_order()) == 1
+
+
+async def test_an_address_with_letters_that_only_look_like_ascii_is_refused() -> None:
+    client = RegistryClient("https://example.org/r\u0435gistry.json", trust=World().trust)
+    with pytest.raises(ConfigError, match="not a URL of printable ASCII"):
+        await client.snapshot()
 
 
 async def test_the_draw_is_the_callers_where_one_is_given(
