@@ -23,7 +23,7 @@ from cocoon_sdk.registry.mirrors import Places
 from cocoon_sdk.registry.sources import Fetched
 from cocoon_sdk.registry.trust import parse_trust
 from cocoon_sdk.registry.updater import Updater
-from cocoon_sdk.registry.verify import TrustedSet
+from cocoon_sdk.registry.verify import Seen, TrustedSet
 
 pytestmark = pytest.mark.anyio
 
@@ -83,6 +83,17 @@ async def test_a_file_judged_before_its_keys_were_replaced_is_refused(world: Wor
     for late in (trusted.accept, lambda registry: trusted.recheck(registry, NOW)):
         with pytest.raises(RegistryRollbackError, match="root 2 replaced the signing keys"):
             late(stolen)
+
+
+async def test_evidence_holds_no_file_of_another_version(world: World) -> None:
+    """The floor may come from another worker, whose file this one never saw."""
+    trusted = trusting(world)
+    trusted.update_registry(world.registry_raw or b"", NOW)
+    trusted.seen = Seen(1, 2, bytes(32))
+    other = world.publish_registry(2)
+    with pytest.raises(RegistryEquivocationError) as caught:
+        trusted.update_registry(other, NOW)
+    assert caught.value.envelopes == (other,)
 
 
 # Two places at once

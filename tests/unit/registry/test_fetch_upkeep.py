@@ -116,6 +116,54 @@ async def test_a_fork_that_another_worker_accepted_is_met_in_the_background(
     assert [str(one) for one in evidence_in(tmp_path)] == [caught.value.evidence]
 
 
+async def test_a_fork_that_one_request_finds_ends_those_that_waited_for_it(
+    world: Gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = client_of(world, tmp_path)
+    await client.snapshot()
+    changed = [True]
+    monkeypatch.setattr(world, "has_changed", lambda: changed[0])
+    world.publish_registry(1, entries=[])
+    world.gate.clear()
+    requests = [asyncio.create_task(client.snapshot()) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    changed[0] = False  # the file was read once
+    world.gate.set()
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*requests, return_exceptions=True)
+    assert [type(one) for one in found] == [RegistryEquivocationError] * 3
+
+
+async def test_a_fork_found_while_a_refresh_waited_is_not_made_up_for_by_a_newer_file(
+    world: Gated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, other = client_of(world, tmp_path), client_of(world, tmp_path)
+    await client.snapshot()
+    fork = world.make_registry(1, entries=[])
+    assert client._opened is not None
+    updater, go_on = client._opened.updater, asyncio.Event()
+    honest = updater.confront
+
+    async def slow(envelope: bytes) -> bool:
+        await go_on.wait()
+        return await honest(envelope)
+
+    monkeypatch.setattr(updater, "confront", slow)
+    confronted = asyncio.create_task(client.confront(fork))
+    await asyncio.sleep(0)
+    world.now += NO_LONGER_FRESH
+    world.publish_registry(2)
+    await other.refresh()
+    assert (await client.snapshot()).version == 1  # and a refresh waits in the background
+    await asyncio.sleep(0.05)
+    go_on.set()
+    with pytest.raises(RegistryEquivocationError):
+        await confronted
+    await background(client)
+    with pytest.raises(RegistryEquivocationError):
+        await client.snapshot()
+
+
 async def test_one_file_proves_no_fork_so_there_is_no_evidence_of_it(
     world: Gated, tmp_path: Path
 ) -> None:

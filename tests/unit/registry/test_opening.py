@@ -52,9 +52,7 @@ async def test_an_address_with_letters_that_only_look_like_ascii_is_refused() ->
         await client.snapshot()
 
 
-async def test_the_draw_is_the_callers_where_one_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_draw_is_the_callers_where_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a simulation or a report of a fault draws can be drawn again."""
     world = World()
     keys = make_keys("drawn", CANDIDATES_PER_MODEL + 40)
@@ -68,6 +66,20 @@ async def test_the_draw_is_the_callers_where_one_is_given(
 
     assert await drawn(Random(3)) == await drawn(Random(3))
     assert await drawn(None) != await drawn(None)
+
+
+async def test_who_asks_for_one_provider_is_not_shown_the_one_asked_for_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    keys = make_keys("drawn", CANDIDATES_PER_MODEL + 40)
+    entries = [sign_descriptor(key, descriptor_of(key)) for key in keys]
+    world.publish_registry(1, entries=msgspec.to_builtins(entries))
+    monkeypatch.setattr("cocoon_sdk.registry.opening.open_source", lambda *_, **__: world)
+    client = RegistryClient("world", trust=world.trust, cache=False, clock=world.clock)
+    for key in keys[:3]:
+        name = key.public_key.hex()
+        assert [one.id for one in (await client.snapshot("m", only=[name])).providers] == [name]
 
 
 async def test_a_check_without_a_chain_of_its_own_asks_the_public_one(
