@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,18 @@ pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 FIRST_WINDOW = window_cost(PRICE, Counts(), prompt_total=100_000, max_tokens=4096)
 
 
-async def serves_quickly(world: World, limit: float = 3) -> None:
+async def serves_quickly(world: World, limit: float = 20) -> None:
     channel = world.channel()
     async with asyncio.timeout(limit), RawClient.dial(world, channel) as client:
         served = await buy(client, world, channel, request(world, "honest"))
         assert served.text == "honest"
+
+
+async def reaches(enough: Callable[[], bool]) -> None:
+    """The flood has spent its allowance, however slow this machine is."""
+    async with asyncio.timeout(60):
+        while not enough():
+            await asyncio.sleep(0.02)
 
 
 async def until_cancelled(task: asyncio.Task[None]) -> None:
@@ -56,11 +64,10 @@ async def test_requests_that_are_refused_come_slower_and_slower(tmp_path: Path) 
                 answered += 1
 
         task = asyncio.create_task(flood())
-        await asyncio.sleep(1)
+        await reaches(lambda: answered >= 32)
         await serves_quickly(world)
         first, since = answered, time.monotonic()
-        assert 32 <= first < 80
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.5)
         assert (answered - first) / (time.monotonic() - since) < 20
         await until_cancelled(task)
 
@@ -84,9 +91,11 @@ async def test_a_flood_of_cancels_does_not_hold_up_others(tmp_path: Path, model:
                     ended += 1
 
             task = asyncio.create_task(flood())
-            await asyncio.sleep(2)
+            await reaches(lambda: ended >= 32)
             await serves_quickly(world)
-            assert 32 <= ended < 120
+            first, since = ended, time.monotonic()
+            await asyncio.sleep(1.5)
+            assert (ended - first) / (time.monotonic() - since) < 60
             await until_cancelled(task)
 
 
@@ -106,9 +115,11 @@ async def test_a_flood_of_questions_is_slowed_down(
                     answered += 1
 
             task = asyncio.create_task(flood())
-            await asyncio.sleep(1.5)
+            await reaches(lambda: answered >= 20)
             await serves_quickly(world)
-            assert 20 <= answered < 150
+            first, since = answered, time.monotonic()
+            await asyncio.sleep(1.5)
+            assert (answered - first) / (time.monotonic() - since) < 100
             await until_cancelled(task)
 
 
@@ -124,7 +135,7 @@ async def test_streams_that_are_never_paid_for_end_and_make_room(
             streams = [
                 await client.open(request(world, "z" * 3_000, voucher=voucher)) for _ in range(8)
             ]
-            await serves_quickly(world, 6)
+            await serves_quickly(world)
             codes = set()
             for stream in streams:
                 while not isinstance(
