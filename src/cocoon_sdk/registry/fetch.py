@@ -105,7 +105,8 @@ class RegistryClient:
         self._lock = asyncio.Lock()
         self._opened: OpenRegistry | None = None
         self._background: asyncio.Task[None] | None = None
-        self._retry_at = 0
+        self._retry_at = 0  # after a failure
+        self._again_at = 0  # after a refresh that brought nothing fresh
         self.refresh_error: CocoonError | None = None  # why the last refresh failed, if it did
 
     async def snapshot(
@@ -217,7 +218,8 @@ class RegistryClient:
         usable = self._usable(opened)
         if usable is None or (source.has_changed() and now >= self._retry_at):
             return await self._refresh_or_serve(opened)
-        if now >= usable.payload.fresh_until and now >= self._retry_at and not self._refreshing:
+        wait_until = max(usable.fresh_until, self._retry_at, self._again_at)
+        if now >= wait_until and not self._refreshing:
             self._background = asyncio.create_task(self._refresh_quietly(opened))
         return usable
 
@@ -231,6 +233,7 @@ class RegistryClient:
             await self._failed(opened, error)
             raise
         self.refresh_error, self._retry_at = None, 0
+        self._again_at = self._clock() + RETRY_AFTER
         return registry
 
     async def _refresh_or_serve(self, opened: OpenRegistry) -> VerifiedRegistry:
@@ -259,7 +262,7 @@ class RegistryClient:
             try:
                 await opened.updater.adopt()
                 registry = opened.updater.usable(self._clock())
-                if registry is None or self._clock() >= registry.payload.fresh_until:
+                if registry is None or self._clock() >= registry.fresh_until:
                     await self._refresh(opened)
                 self.refresh_error, self._retry_at = None, 0
             except CocoonError as error:

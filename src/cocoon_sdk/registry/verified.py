@@ -10,6 +10,10 @@ from cocoon_sdk.registry.descriptor import CLOCK_SKEW
 from cocoon_sdk.registry.listing import Listing
 from cocoon_sdk.registry.model import RegistryPayload, RootPayload
 
+LONGEST_FRESH = (
+    24 * 3600
+)  # seconds after which a client asks again, however long the signers promise
+
 
 class Seen(NamedTuple):
     """The newest registry ever accepted. Order is by (root_version, version), never by digest."""
@@ -32,6 +36,11 @@ class VerifiedRegistry:
     def seen(self) -> Seen:
         """The floor that this registry sets for later ones."""
         return Seen(self.payload.root_version, self.payload.version, self.digest)
+
+    @property
+    def fresh_until(self) -> int:
+        """When to ask for a newer one. Bounded, or a thief of keys could sign the last file ever asked for."""
+        return min(self.payload.fresh_until, self.payload.issued + LONGEST_FRESH)
 
 
 def check_times(

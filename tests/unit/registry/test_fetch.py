@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 from fake_anchor import CONTRACT, FakeChainClient
-from registry_world import DAY, NOW, World
+from registry_world import DAY, NOW, World, make_keys
 
 from cocoon_sdk.errors import (
     ConfigError,
@@ -133,6 +133,49 @@ async def test_one_background_refresh_does_not_stand_in_the_way_of_the_next(
         await client.snapshot()
         await settle(client)
         assert (await client.snapshot()).version == version
+
+
+async def test_a_registry_that_is_not_signed_again_in_time_is_not_asked_for_with_every_request(
+    site: Site, tmp_path: Path
+) -> None:
+    client = client_of(site, tmp_path)
+    await client.snapshot()
+    site.world.now += 3 * 3600
+    for moved, asked in ((0, 2), (RETRY_AFTER - 1, 2), (1, 3)):
+        site.world.now += moved
+        for _ in range(3):
+            await client.snapshot()
+            await settle(client)
+        assert site.asked.count("registry.json") == asked
+    site.world.publish_registry(2)
+    site.world.now += RETRY_AFTER
+    await client.snapshot()
+    await settle(client)
+    assert (await client.snapshot()).version == 2
+    await client.aclose()
+
+
+async def test_a_registry_that_claims_to_stay_fresh_is_asked_for_within_a_day(
+    site: Site, tmp_path: Path
+) -> None:
+    """Or a thief of the registry keys could keep the root that replaces them from ever being seen."""
+    world = site.world
+    honest = world.digest()
+    world.publish_registry(2**53 - 1, fresh_until=NOW + 9 * 365 * DAY, expires=NOW + 9 * 365 * DAY)
+    client = client_of(site, tmp_path)
+    assert (await client.snapshot()).version == 2**53 - 1
+    world.registry_keys = make_keys("new registry", 3)
+    world.publish_root(2)
+    world.now += DAY - 1
+    world.publish_registry(2, prev=honest)
+    await client.snapshot()
+    await settle(client)
+    assert (await client.snapshot()).version == 2**53 - 1
+    world.now += 1
+    await client.snapshot()
+    await settle(client)
+    assert (await client.snapshot()).version == 2
+    await client.aclose()
 
 
 async def test_a_fork_met_in_the_background_is_kept_as_evidence(site: Site, tmp_path: Path) -> None:
