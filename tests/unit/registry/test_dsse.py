@@ -179,3 +179,15 @@ def test_the_hashing_that_an_unsigned_file_can_cause_is_bounded(
     found = signing_keys(envelope, PUBLIC)
     assert len(found) == (0 if named else 3)  # signatures that name a key of the role go first
     assert sum(map(len, checks)) <= 20 * (len(payload) + 100)
+
+
+def test_a_hint_at_a_key_that_signed_already_costs_no_check(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With checks bounded, a signature that names a wrong key must not use up those of others."""
+    document = json.loads(sign_envelope(b"payload", TYPE, KEYS[:2]))
+    for signature in document["signatures"]:
+        signature["keyid"] = PUBLIC[0].hex()
+    envelope = decode_envelope(json.dumps(document).encode(), what="x", limit=100_000)
+    monkeypatch.setattr(dsse, "MAX_HASHED", 0)  # as many checks as there are keys
+    assert signing_keys(envelope, PUBLIC[:2]) == frozenset(PUBLIC[:2])
