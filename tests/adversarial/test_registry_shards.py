@@ -137,3 +137,13 @@ def test_an_index_that_names_a_shard_twice_or_too_many() -> None:
         raw = world.make_registry(1, entries=None, shards=shards)
         with pytest.raises(RegistryFormatError):
             trusted.update_registry(raw, NOW)
+
+
+def test_a_name_that_borrows_digits_of_the_hash() -> None:
+    """Together they look right; the file fetched and the providers looked for would be others."""
+    world = World()
+    line = world.publish_shards(1, [world.entry()])[0]
+    both = line["name"] + line["sha256"]
+    for cut in (0, 1, 3, 66):
+        with pytest.raises(msgspec.ValidationError, match="two hex digits"):
+            msgspec.convert(line | {"name": both[:cut], "sha256": both[cut:]}, Shard)

@@ -46,6 +46,26 @@ async def test_a_path_as_text_asks_no_mirror_of_the_root(tmp_path: Path) -> None
     assert len(client._opened.updater.places.in_order()) == 1
 
 
+async def test_a_mirror_that_the_user_named_before_proves_the_cache_for_a_new_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry's new address that is down at the first start stops nobody who knows a mirror."""
+    worlds = {"known": World(), "new": World()}
+    for name, world in worlds.items():
+        world.locator = name
+    worlds["new"].registry_raw = None
+    monkeypatch.setattr("cocoon_sdk.registry.opening.open_source", lambda one, **_: worlds[one])
+    options: dict[str, Any] = {
+        "trust": worlds["known"].trust,
+        "cache_dir": tmp_path,
+        "clock": worlds["known"].clock,
+    }
+    await RegistryClient("known", **options).snapshot()
+    worlds["known"].registry_raw = None
+    client = RegistryClient("new", mirrors=["known"], **options)
+    assert (await client.snapshot()).version == 1
+
+
 async def test_an_address_with_letters_that_only_look_like_ascii_is_refused() -> None:
     client = RegistryClient("https://example.org/r\u0435gistry.json", trust=World().trust)
     with pytest.raises(ConfigError, match="not a URL of printable ASCII"):
