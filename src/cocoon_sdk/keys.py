@@ -6,7 +6,6 @@ made for one purpose cannot be presented for another (wire.md, "Properties").
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -150,11 +149,14 @@ def save_key(key: Ed25519Key, path: Path) -> None:
     """Write the seed as hex, readable by the owner only, whole or not at all. Nothing is overwritten.
 
     Raises:
-        ConfigError: the file exists already.
+        ConfigError: the file exists already, or cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(key.seed.hex() + "\n")
@@ -166,6 +168,8 @@ def save_key(key: Ed25519Key, path: Path) -> None:
         raise ConfigError(
             f"{path} exists already; move it away first, keys are not overwritten"
         ) from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink()
 
@@ -195,7 +199,9 @@ def load_key(path: Path) -> Ed25519Key:
 def load_or_create_key(path: Path) -> Ed25519Key:
     """The key in `path`, made there on first use."""
     if not path.exists():
-        # Another process may make it first: then that one is the key.
-        with contextlib.suppress(ConfigError):
+        try:
             save_key(Ed25519Key.generate(), path)
+        except ConfigError:
+            if not path.exists():  # else another process made it first: then that one is the key
+                raise
     return load_key(path)

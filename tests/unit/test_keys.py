@@ -106,3 +106,12 @@ def test_processes_that_make_a_key_at_once_agree_on_it(tmp_path: Path) -> None:
 def test_a_key_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
         load_key(tmp_path)
+
+
+def test_a_key_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        save_key(Ed25519Key.generate(), tmp_path / "file" / "my.key")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        load_or_create_key(tmp_path / "file" / "my.key")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

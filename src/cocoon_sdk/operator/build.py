@@ -22,6 +22,7 @@ from cocoon_sdk.registry.model import (
 from cocoon_sdk.registry.network import parse_network
 from cocoon_sdk.registry.trust import MAX_ROOT_BYTES
 from cocoon_sdk.registry.verify import MAX_REGISTRY_BYTES
+from cocoon_sdk.ton.address import Address
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -52,9 +53,11 @@ def check_root(root: RootPayload) -> RootPayload:
 
     Raises:
         RegistryFormatError: `network` is not a chain id with a registry name.
-        ConfigError: one key in both roles, or a field out of bounds.
+        ConfigError: one key in both roles, an anchor that is no address, or a field out of bounds.
     """
     parse_network(root.network)
+    if root.anchor is not None:
+        Address.parse(root.anchor.contract)
     if set(root.root.keys) & set(root.registry.keys):
         raise ConfigError(
             "one key is in both roles; root keys stay offline, registry keys sign hourly"

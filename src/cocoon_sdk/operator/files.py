@@ -30,7 +30,7 @@ def write_file(path: Path, content: bytes) -> None:
     """Write beside the target, flush, rename over it; readable by a web server.
 
     Raises:
-        ConfigError: the folder cannot be written.
+        ConfigError: the folder cannot be written, or the disk is full.
     """
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -43,18 +43,20 @@ def write_file(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(name).chmod(PUBLIC)  # mkstemp makes 0600, which a web server could not read
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
         raise
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and those above it.
+def make_folder(path: Path, *, mode: int = 0o777) -> None:
+    """Make a folder and those above it; `mode` is that of the folder itself.
 
     Raises:
         ConfigError: it cannot be made.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{path} cannot be made: {error.strerror}") from None

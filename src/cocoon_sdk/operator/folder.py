@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct, field
 
-from cocoon_sdk.errors import ConfigError
-from cocoon_sdk.operator.files import read_file, write_file
+from cocoon_sdk.errors import ConfigError, RegistryFormatError
+from cocoon_sdk.operator.files import make_folder, read_file, write_file
 from cocoon_sdk.operator.public import PublicFolder
 from cocoon_sdk.registry.descriptor import decode_entry, encode_entry
 from cocoon_sdk.registry.model import Entry, Floor, Hex32
@@ -49,17 +49,26 @@ class OperatorFolder(PublicFolder):
         """Make the folders.
 
         Raises:
-            ConfigError: there is a registry already.
+            ConfigError: there is a registry already, or they cannot be made.
         """
         if self.has_root():
             raise ConfigError(f"{self.path} holds a registry already; choose another folder")
-        self.entries.mkdir(parents=True, exist_ok=True)
-        self.keys.mkdir(mode=0o700, exist_ok=True)
+        make_folder(self.entries)
+        make_folder(self.keys, mode=0o700)
 
     def read_entries(self) -> dict[str, Entry]:
-        """All entries by provider id, in the order of the ids."""
-        files = sorted(self.entries.glob("*.json"), key=lambda path: path.name)
-        return {path.stem: decode_entry(path.read_bytes()) for path in files}
+        """All entries by provider id, in the order of the ids.
+
+        Raises:
+            ConfigError: a file cannot be read, or is no entry.
+        """
+        entries: dict[str, Entry] = {}
+        for path in sorted(self.entries.glob("*.json"), key=lambda path: path.name):
+            try:
+                entries[path.stem] = decode_entry(read_file(path) or b"")
+            except RegistryFormatError as error:
+                raise ConfigError(f"{path}: {error}; move it away, or add it again") from None
+        return entries
 
     def read_entry(self, provider: str) -> Entry | None:
         """One provider's entry, None where it is not listed."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,8 @@ from cocoon_sdk.registry.model import Shard
 from cocoon_sdk.registry.shards import SHARD_FOLDER, shard_file
 from cocoon_sdk.registry.sources import REGISTRY_FILE, ROOT_FILE, root_file
 from cocoon_sdk.store.lock import file_lock
+
+_SHARD_FILE = re.compile(r"[0-9a-f]{64}\.json")
 
 
 class PublicFolder:
@@ -35,13 +38,16 @@ class PublicFolder:
         """Keep other commands out while the folder changes.
 
         Raises:
-            ConfigError: there is no such folder.
+            ConfigError: there is no such folder, or a file in it cannot be read or written.
             StoreError: another command holds it for long.
         """
         if not self.path.is_dir():
             raise ConfigError(f"there is no registry at {self.path}; run: cocoon registry init")
-        with file_lock(self.path / ".lock"):
-            yield
+        try:
+            with file_lock(self.path / ".lock"):
+                yield
+        except OSError as error:
+            raise ConfigError(f"{self.path} cannot be used: {error}") from error
 
     def has_root(self) -> bool:
         """Whether there is a root; a folder whose first one waits for signatures has none."""
@@ -108,6 +114,8 @@ class PublicFolder:
         kept = {Path(shard_file(shard.sha256)).name for shard in keep}
         pruned = 0
         for path in self.path.glob(shard_file("*")):
+            if not _SHARD_FILE.fullmatch(path.name):
+                continue  # somebody else's
             if path.name not in kept and path.stat().st_mtime < before:
                 path.unlink()
                 pruned += 1

@@ -10,6 +10,7 @@ from cocoon_sdk.errors import (
     RegistryFormatError,
     RegistryRollbackError,
 )
+from cocoon_sdk.operator.build import open_envelope
 from cocoon_sdk.operator.config import read_settings
 from cocoon_sdk.operator.files import make_folder
 from cocoon_sdk.operator.folder import OperatorFolder
@@ -28,7 +29,7 @@ def publish(folder: OperatorFolder, target: Path, *, now: int) -> list[str]:
 
     Raises:
         RegistryError: the registry is below its threshold, expired, or older than the one published.
-        ConfigError: nothing is signed, or the target cannot be written.
+        ConfigError: nothing is signed, the target is of another registry, or it cannot be written.
     """
     site = PublicFolder(target)
     if site.path.resolve() == folder.path.resolve():
@@ -44,6 +45,7 @@ def publish(folder: OperatorFolder, target: Path, *, now: int) -> list[str]:
         with site.lock():
             published = _published(site)
             _check_newer(published, registry, target)
+            _check_roots(folder, site)
             names = site.write_shards(shards)
             names += _write_roots(folder, site)
             kept = shards.keys()
@@ -81,6 +83,12 @@ def _check_newer(
     """Keep what clients saw: an older version or another content of the same one would alarm them."""
     if published is None:
         return
+    networks = registry.payload.network, published.payload.network
+    if networks[0] != networks[1]:
+        raise ConfigError(
+            f"{target} holds the registry {networks[1]}, this folder is of {networks[0]}; "
+            "publish it elsewhere"
+        )
     ours, theirs = registry.seen, published.seen
     if theirs[:2] > ours[:2]:
         raise RegistryRollbackError(
@@ -92,6 +100,27 @@ def _check_newer(
             f"{target} holds another version {theirs.version} than this folder; do two machines "
             "sign? Sign again where the published one was made"
         )
+
+
+def _check_roots(folder: OperatorFolder, site: PublicFolder) -> None:
+    """Keep the chain that clients walk: they could follow neither another one nor a shorter one."""
+    ours, theirs = folder.read_roots(), site.read_roots()
+    longer = set(theirs) - set(ours)
+    if longer:
+        raise RegistryRollbackError(
+            f"{site.path} holds root {max(longer)}, this folder only {max(ours, default=0)}; "
+            "accept that root here first"
+        )
+    for version in theirs:
+        if version in ours and _payload(theirs[version]) != _payload(ours[version]):
+            raise RegistryEquivocationError(
+                f"{site.path} holds another root {version} than this folder; do two machines rotate? "
+                "Clients follow the one that they saw first"
+            )
+
+
+def _payload(root: bytes) -> bytes:
+    return open_envelope(root, what=ROOT_FILE).payload
 
 
 def _write_roots(folder: OperatorFolder, site: PublicFolder) -> list[str]:

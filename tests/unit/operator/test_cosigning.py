@@ -476,6 +476,7 @@ def test_the_old_threshold_signs_as_well(folder: OperatorFolder, draft: Path) ->
         {"mirrors": ["http://plain.example"]},
         {"mirrors": ["https://m.example"] * 17},
         {"anchor": "EQ"},
+        {"anchor": "9999999999:" + "ab" * 32},  # no workchain
         {"lifetime": 2**60},
     ],
 )

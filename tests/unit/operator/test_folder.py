@@ -130,7 +130,28 @@ def test_files_are_whole_readable_by_servers_and_leave_nothing_beside(
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ConfigError, match=r"x\.json cannot be written: disk full"):
         write_file(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_what_is_in_the_way_is_named(folder: OperatorFolder, tmp_path: Path) -> None:
+    path = folder.entries / f"{'aa' * 32}.json"
+    path.mkdir()
+    with pytest.raises(ConfigError, match=f"{path.name} cannot be read"):
+        folder.read_entries()
+    path.rmdir()
+    path.write_bytes(b'{"d":""}')
+    with pytest.raises(ConfigError, match=f"{path.name}: .*missing required field `s`"):
+        folder.read_entries()
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(ConfigError, match="cannot be made"):
+            OperatorFolder(place).create()
+    with pytest.raises(ConfigError, match="cannot be written: Is a directory"):
+        write_file(folder.entries, b"")
+    assert sorted(path.name for path in folder.path.iterdir()) == ["entries", "keys"]
+    (folder.path / ".lock").mkdir()
+    with pytest.raises(ConfigError, match="cannot be used"), folder.lock():
+        pass

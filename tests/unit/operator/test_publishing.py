@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,10 +19,11 @@ from cocoon_sdk.errors import (
     StoreError,
 )
 from cocoon_sdk.keys import Ed25519Key
-from cocoon_sdk.operator import operations, public
+from cocoon_sdk.operator import cosigning, operations, public
 from cocoon_sdk.operator.files import write_file
 from cocoon_sdk.operator.folder import OperatorFolder
 from cocoon_sdk.operator.public import PublicFolder
+from cocoon_sdk.operator.rotation import RootChange
 from cocoon_sdk.operator.state import listed_entries, previous, trusted_set
 from cocoon_sdk.registry.descriptor import encode_entry, sign_descriptor
 
@@ -176,6 +178,62 @@ def test_what_lies_in_the_target_is_not_overwritten_blindly(
     with pytest.raises(ConfigError, match=r"is not a registry .*; move it away"):
         operations.publish(folder, www, now=NOW)
     assert (www / "registry.json").read_text() == "my own list"
+
+
+def test_another_registry_is_not_published_over(
+    folder: OperatorFolder, www: Path, tmp_path: Path
+) -> None:
+    operations.sign(folder, now=NOW)
+    operations.publish(folder, www, now=NOW)
+    before = {path.name: path.read_bytes() for path in www.glob("*.json")}
+    operations.init(tmp_path / "other", network="devnet/else", now=NOW)
+    other = OperatorFolder(tmp_path / "other")
+    for _ in range(2):
+        operations.sign(other, now=NOW)
+    with pytest.raises(ConfigError, match="holds the registry devnet/test, this folder is of"):
+        operations.publish(other, www, now=NOW)
+    assert {path.name: path.read_bytes() for path in www.glob("*.json")} == before
+
+
+def rotate(folder: OperatorFolder, lifetime: int) -> None:
+    root, _ = cosigning.plan_root(folder, RootChange(lifetime=lifetime), now=NOW)
+    assert cosigning.rotate_root(folder, root) is None
+
+
+def test_two_machines_that_rotate_are_noticed(
+    folder: OperatorFolder, www: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder.path, tmp_path / "copy")
+    copy = OperatorFolder(tmp_path / "copy")
+    rotate(folder, 10 * DAY)
+    operations.sign(folder, now=NOW)
+    operations.publish(folder, www, now=NOW)
+    for _ in range(3):
+        operations.sign(copy, now=NOW)
+    served_root = (www / "root.json").read_bytes()
+    with pytest.raises(RegistryRollbackError):
+        operations.publish(copy, www, now=NOW)
+    # A site whose registry.json is still of root 1 says nothing by its version.
+    PublicFolder(www).write_registry(copy.read_registry() or b"")
+    operations.sign(copy, now=NOW)
+    with pytest.raises(RegistryRollbackError, match="holds root 2, this folder only 1"):
+        operations.publish(copy, www, now=NOW)
+    rotate(copy, 20 * DAY)
+    operations.sign(copy, now=NOW)
+    with pytest.raises(RegistryEquivocationError, match="do two machines rotate"):
+        operations.publish(copy, www, now=NOW)
+    assert (www / "root.json").read_bytes() == served_root
+
+
+def test_only_shards_are_removed(folder: OperatorFolder, www: Path) -> None:
+    operations.sign(folder, now=NOW, shards=True)
+    operations.publish(folder, www, now=NOW)
+    mine = www / "shards" / "of-my-own-page.json"
+    mine.write_bytes(b"{}")
+    os.utime(mine, (1, 1))
+    operations.sign(folder, now=NOW, shards=False)
+    operations.publish(folder, www, now=NOW)
+    assert mine.exists()
 
 
 def test_the_operators_folder_is_never_the_target(folder: OperatorFolder) -> None:
