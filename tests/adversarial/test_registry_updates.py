@@ -1,6 +1,7 @@
 """Threats.md, "Registry": hostile and broken sources, over time and between workers."""
 
 import asyncio
+import base64
 import logging
 from pathlib import Path
 from random import Random
@@ -129,6 +130,59 @@ async def test_a_root_that_replaces_stolen_keys_sticks_without_a_new_registry(
     world.roots = {1: world.roots[1]}  # the thieves hide root 2 from later requests
     with pytest.raises(RegistrySignatureError):
         await again.refresh()
+
+
+async def test_old_root_keys_do_not_come_back_through_another_address(tmp_path: Path) -> None:
+    """A client that saw their replacement believes no first root of theirs, however high its version."""
+    world = World()
+    running = updater_of(world, tmp_path)
+    await running.refresh()
+    stolen = world.root_keys
+    world.root_keys = make_keys("new root", 3)
+    world.publish_root(2, [*stolen, *world.root_keys])
+    world.publish_registry(2)
+    assert await accepted_version(running) == 2
+
+    thief = World()
+    thief.registry_keys = make_keys("thief", 3)
+    thief.roots = {1000: thief.make_root(1000, stolen)}
+    thief.registry_raw = thief.make_registry(9, root_version=1000, prev="ab" * 32)
+    with pytest.raises(RegistrySignatureError):
+        await updater_of(thief, tmp_path, locator="another address").refresh()
+
+    for version, other in enumerate((running, updater_of(world, tmp_path, locator="a third")), 3):
+        world.publish_registry(version)
+        assert await accepted_version(other) == version
+        assert other.roots == tuple(world.roots.values())
+
+
+@pytest.mark.parametrize("continues", [False, True])
+async def test_another_chain_in_the_cache_counts_as_far_as_it_continues_ours(
+    tmp_path: Path, continues: bool
+) -> None:
+    world = World()
+    running = updater_of(world, tmp_path)
+    await running.refresh()
+    old = world.root_keys
+    world.root_keys = make_keys("new root", 3)
+    world.publish_root(2, [*old, *world.root_keys])
+    world.publish_registry(2)
+    assert await accepted_version(running) == 2
+
+    folder = RegistryCache(tmp_path, parse_trust(world.trust).id).folder(world.network)
+    assert folder is not None
+    state = msgspec.json.decode((folder / "state.json").read_bytes())
+    signers = [*old, *world.root_keys] if continues else old
+    world.publish_root(3, signers, mirrors=["https://m.example/"])
+    state["roots"] = [base64.b64encode(world.roots[3]).decode()]  # a first root by the trusted keys
+    if not continues:
+        world.root_keys = old
+        state["roots"] = [base64.b64encode(world.make_root(3)).decode()]
+    (folder / "state.json").write_bytes(msgspec.json.encode(state))
+    await running.adopt()
+    assert running.roots == tuple(
+        world.roots[number] for number in ((1, 2, 3) if continues else (1, 2))
+    )
 
 
 async def test_fast_forward_and_recovery_through_the_cache(tmp_path: Path) -> None:

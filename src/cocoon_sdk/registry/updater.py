@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from cocoon_sdk.errors import (
     CocoonError,
@@ -84,8 +84,11 @@ class Updater:
             return None
         return self.registry
 
-    async def adopt(self) -> None:
+    async def adopt(self, *, over_held: bool = False) -> None:
         """Take over what the cache holds, where it is newer than what is held here.
+
+        With `over_held` its roots come before those held: what was learned earlier decides what may
+        follow, not what a new place shows first.
 
         Raises:
             RegistryEquivocationError: another worker accepted the same version with other content.
@@ -97,7 +100,7 @@ class Updater:
         if remembered is None:
             return
         self.seqs.merge(remembered.seqs)
-        trusted = await asyncio.to_thread(self._replay, remembered)
+        trusted = await asyncio.to_thread(self._replay, remembered, over_held)
         # The floors count even where the chain beside them is damaged.
         floors = [seen for seen in (self._trusted.seen, remembered.seen) if seen is not None]
         trusted.seen = max(floors, key=lambda seen: seen[:2], default=None)
@@ -258,8 +261,9 @@ class Updater:
             if oldest is None:
                 raise
             self._trusted.update_root(oldest)
-        # Only now is the network known, and what another source taught of it.
-        await self.adopt()
+        # Only now is the network known, and what another source taught of it. Old root keys that were
+        # stolen and replaced can sign a first root of any version.
+        await self.adopt(over_held=True)
 
     async def _pass_root(self, version: int, source: Source) -> bool:
         """Whether a root newer than `version` is trusted now; the next one is asked for, if need be."""
@@ -275,18 +279,31 @@ class Updater:
         """Of the newest trusted root, 0 before the first."""
         return self._trusted.root.version if self._trusted.root is not None else 0
 
-    def _replay(self, remembered: Remembered) -> TrustedSet:
+    def _replay(self, remembered: Remembered, over_held: bool) -> TrustedSet:
         """The set that the cached chain leads to, or the one held where that is as new."""
         held = self._trusted
+        cached = self._walk(remembered.roots)
+        if cached is None or cached.root is None:
+            return held
+        if held.root is None or over_held:
+            return cached
+        newer = cached.root.version - held.root.version
+        if newer <= 0:
+            return held
+        if held.roots[-1] in remembered.roots:
+            return cached
+        # Another chain than the one held: it counts as far as it continues that one.
+        return self._walk((*held.roots, *remembered.roots[-newer:])) or held
+
+    def _walk(self, roots: Sequence[bytes]) -> TrustedSet | None:
+        """The set that a chain of roots leads to, None where it does not hold."""
         trusted = TrustedSet(self._trust, network=self._network)
         try:
-            for raw in remembered.roots[len(trusted.roots) :]:
+            for raw in roots[len(trusted.roots) :]:
                 trusted.update_root(raw)
         except RegistryError as error:
             _log.warning("the cached roots are not used: %s", error)
-            return held
-        if trusted.root is None or (held.root and held.root.version >= trusted.root.version):
-            return held
+            return None
         return trusted
 
     def _roots_moved(self) -> None:
