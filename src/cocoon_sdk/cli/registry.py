@@ -8,14 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.output import EXIT_ERROR, print_json, print_table, run_async, stderr_console
+from cocoon_sdk.cli.output import EXIT_ERROR, print_json, print_table, run_async
 from cocoon_sdk.cli.registry_options import (
     DraftOption,
     FolderArgument,
     JsonOption,
     ProviderArgument,
+    next_step,
     print_long_table,
     read_entry,
+    say_made,
 )
 from cocoon_sdk.cli.registry_review import review
 from cocoon_sdk.cli.registry_signing import accept, cosign, publish, rotate_root, sign
@@ -89,21 +91,7 @@ def init(
             }
         )
         return
-    print_table(
-        f"Registry {root.network} in {folder}",
-        ("role", "threshold", "key"),
-        [
-            (name, f"{role.threshold} of {len(role.keys)}", key)
-            for name, role in (("root", root.root), ("registry", root.registry))
-            for key in role.keys
-        ],
-    )
-    stderr_console().print(
-        f"Clients pass the root keys as trust=. Move {folder}/keys/root-*.key to another machine: "
-        "signing a registry does not need them.",
-        markup=False,
-        highlight=False,
-    )
+    say_made(folder, draft, root)
 
 
 @app.command()
@@ -145,7 +133,7 @@ def add(
         )
         return
     print_table(
-        "Added; run: cocoon registry sign",
+        f"Added; run: {next_step('sign', folder)}",
         ("provider", "seq", "endpoints", "models"),
         [
             (item.id, item.seq, " ".join(item.endpoints), " ".join(m.id for m in item.models))
@@ -158,7 +146,7 @@ def add(
 def remove(folder: FolderArgument, provider: ProviderArgument, as_json: JsonOption = False) -> None:
     """Take a provider out of the next version; it may come back."""
     found = operations.remove(OperatorFolder(folder), provider)
-    _say("removed", found, as_json=as_json)
+    _say("removed", found, folder, as_json=as_json)
 
 
 @app.command()
@@ -173,7 +161,7 @@ def revoke(
 ) -> None:
     """Refuse a stolen identity key for good, or only its older descriptors."""
     found = operations.revoke(OperatorFolder(folder), provider, below=below)
-    _say("revoked" if below is None else "raised", found, as_json=as_json)
+    _say("revoked" if below is None else "raised", found, folder, as_json=as_json)
 
 
 for command in (review, sign, cosign, accept, publish):
@@ -241,8 +229,8 @@ async def _whole(client: RegistryClient) -> Snapshot:
         await client.aclose()
 
 
-def _say(verb: str, provider: str, *, as_json: bool) -> None:
+def _say(verb: str, provider: str, folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({verb: provider})
     else:
-        typer.echo(f"{verb} {provider}; run: cocoon registry sign")
+        typer.echo(f"{verb} {provider}; run: {next_step('sign', folder)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from cocoon_sdk.cli.output import print_table
+from cocoon_sdk.cli.output import print_table, tell
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.operator.inspection import Inspection
 from cocoon_sdk.registry.descriptor import MAX_ENTRY_BYTES
+from cocoon_sdk.registry.model import RootPayload
 
 MAX_SHOWN = 200  # lines; --json has them all
 
@@ -64,6 +66,37 @@ def confirm(title: str, draft: Inspection, *, yes: bool) -> None:
         raise ConfigError("nothing was signed: look at the changes, then pass --yes")
     if not typer.confirm("Sign this?", err=True):
         raise ConfigError("nothing was signed")
+
+
+def next_step(command: str, *paths: Path) -> str:
+    """A command of `cocoon registry` to run next, as it can be pasted."""
+    return shlex.join(["cocoon", "registry", *command.split(), *map(str, paths)])
+
+
+def say_made(folder: Path, draft: Path | None, root: RootPayload) -> None:
+    """The keys of a new registry, and what to do with them."""
+    print_table(
+        f"Registry {root.network} in {folder}",
+        ("role", "threshold", "key"),
+        [
+            (name, f"{role.threshold} of {len(role.keys)}", key)
+            for name, role in (("root", root.root), ("registry", root.registry))
+            for key in role.keys
+        ],
+    )
+    if any((folder / "keys").glob("root-*.key")):
+        tell(
+            f"Clients pass the root keys as trust=. Move {folder}/keys/root-*.key to another machine: "
+            "signing a registry does not need them."
+        )
+    else:
+        tell("Clients pass the root keys as trust=.")
+    if draft is not None:
+        tell(
+            f"{draft} is not valid yet. Send it to the holders of the other root keys, who run: "
+            f"{next_step('cosign', draft)} --key file:THEIR.key; "
+            f"then run here: {next_step('accept', folder, draft)}"
+        )
 
 
 def at_terminal() -> bool:

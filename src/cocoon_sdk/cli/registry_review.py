@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cocoon_sdk.cli.output import EXIT_ERROR, print_json, print_table, run_async
-from cocoon_sdk.cli.registry_options import FolderArgument, JsonOption, read_entry
+from cocoon_sdk.cli.registry_options import FolderArgument, JsonOption, next_step, read_entry
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.canary import CanarySettings
 from cocoon_sdk.operator.folder import OperatorFolder
@@ -52,7 +52,7 @@ def review(
     if as_json:
         print_json({"reviews": [report.to_dict() for report in reports], "added": added})
     elif added:
-        typer.echo(f"added {len(added)}; run: cocoon registry sign")
+        typer.echo(f"added {len(added)}; run: {next_step('sign', folder)}")
     if any(report.verdict is Verdict.FAIL for report in reports):
         raise typer.Exit(EXIT_ERROR)
 

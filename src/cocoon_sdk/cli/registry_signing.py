@@ -16,6 +16,7 @@ from cocoon_sdk.cli.registry_options import (
     YesOption,
     ask_secret,
     confirm,
+    next_step,
 )
 from cocoon_sdk.errors import ConfigError
 from cocoon_sdk.keys import parse_public_key
@@ -32,8 +33,6 @@ from cocoon_sdk.registry.fetch import unix_time
 from cocoon_sdk.registry.sources import ROOT_FILE
 
 _Keys = list[str] | None
-
-_ENOUGH = "enough keys signed; run: cocoon registry accept"
 
 
 def sign(
@@ -67,7 +66,7 @@ def sign(
             facts = {"kind": "registry", "version": version, "skipped": proposal.skipped}
             print_json({"draft": str(draft), **facts, "lacking": lacking})
         else:
-            typer.echo(f"{draft}: {lacking or _ENOUGH}")
+            typer.echo(f"{draft}: {_draft_state(draft, lacking, folder)}")
             _say_skipped(proposal.skipped)
         return
     signed = operations.sign(opened, now=unix_time(), signers=signers, shards=shards)
@@ -92,7 +91,8 @@ def sign(
     number = len_listed(payload)
     text = f"signed version {payload.version} with {number} provider{'s' * (number != 1)}"
     if payload.shards is not None:
-        text += f" in {len(payload.shards)} shards, {signed.new_shards} of them new"
+        count = len(payload.shards)
+        text += f" in {count} shard{'s' * (count != 1)}, {signed.new_shards} of them new"
     typer.echo(text)
     _say_skipped(signed.skipped)
 
@@ -126,7 +126,7 @@ def cosign(
     title = f"Draft of {inspection.kind} {inspection.version}, {inspection.network}"
     confirm(title, inspection, yes=yes)
     lacking = cosigning.cosign(path, inspection, signers)
-    _report_draft(path, inspection, lacking, as_json=as_json)
+    _report_draft(path, inspection, lacking, None, as_json=as_json)
 
 
 def accept(
@@ -141,7 +141,10 @@ def accept(
     if as_json:
         print_json({"kind": taken.kind, "version": taken.version})
     else:
-        typer.echo(f"{taken.kind} {taken.version} is signed; run: cocoon registry publish")
+        step = next_step("publish", folder) + " PUBLIC"
+        if taken.kind == "root":
+            step = next_step("sign", folder) + " --publish PUBLIC"
+        typer.echo(f"{taken.kind} {taken.version} is signed; run: {step}")
 
 
 def publish(
@@ -194,11 +197,13 @@ def rotate_root(
     confirm(f"Root {root.version} of {root.network}", planned, yes=yes)
     lacking = cosigning.rotate_root(opened, root, specs=key or (), ask=ask_secret, draft=draft)
     if draft is not None:
-        _report_draft(draft, planned, lacking, as_json=as_json)
+        _report_draft(draft, planned, lacking, folder, as_json=as_json)
     elif as_json:
         print_json(planned.to_dict() | {"lacking": None})
     else:
-        typer.echo(f"root {root.version} is signed; run: cocoon registry sign, then publish")
+        typer.echo(
+            f"root {root.version} is signed; run: {next_step('sign', folder)} --publish PUBLIC"
+        )
 
 
 def _role_change(add: _Keys, drop: _Keys, threshold: int | None) -> RoleChange:
@@ -210,12 +215,21 @@ def _role_change(add: _Keys, drop: _Keys, threshold: int | None) -> RoleChange:
 
 
 def _report_draft(
-    path: Path, inspection: Inspection, lacking: str | None, *, as_json: bool
+    path: Path, inspection: Inspection, lacking: str | None, folder: Path | None, *, as_json: bool
 ) -> None:
     if as_json:
         print_json({"draft": str(path), **inspection.to_dict(), "lacking": lacking})
     else:
-        typer.echo(f"{path}: {lacking or _ENOUGH}")
+        typer.echo(f"{path}: {_draft_state(path, lacking, folder)}")
+
+
+def _draft_state(draft: Path, lacking: str | None, folder: Path | None) -> str:
+    """What a draft waits for. Who cosigns has no operator's folder: `folder` is None there."""
+    if lacking is not None:
+        return f"{lacking}; send it to the next: {next_step('cosign', draft)}"
+    if folder is None:
+        return f"enough keys signed; send it back, to be taken in with: cocoon registry accept DIR {draft.name}"
+    return f"enough keys signed; run: {next_step('accept', folder, draft)}"
 
 
 def _say_skipped(skipped: dict[str, str]) -> None:

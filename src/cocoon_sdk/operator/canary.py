@@ -144,7 +144,8 @@ async def _ask(client: AsyncCocoon, model: str, puzzle: Puzzle, provider: str) -
     except NoProviderError as error:
         reason = error.rejections.get(provider, str(error))
         if reason.startswith("no channel"):
-            return warn(name, "it was not asked, because it costs coins", reason)
+            fix = f"{reason}, once a registry in COCOON_REGISTRY lists it, a trial one for instance"
+            return warn(name, "it was not asked, because it costs coins", fix)
         return fail(name, reason, "the provider must be able to answer a request")
     except (BudgetExceededError, InsufficientFundsError) as error:
         return warn(name, f"it was not asked: {error}", "allow more with --max-cost")

@@ -73,7 +73,9 @@ def inspect_root(raw: bytes, old: RootPayload | None, *, now: int) -> Inspection
     envelope = open_envelope(raw, what=what)
     root = check_root(decode_strict(envelope.payload, RootPayload, what=what, limit=MAX_ROOT_BYTES))
     if root.version != (1 if old is None else old.version + 1):
-        follows = "nothing; give the root before it" if old is None else f"root {old.version}"
+        follows = "nothing; give the root before it"
+        if old is not None:
+            follows = f"root {old.version}, the newest here; was it accepted already, or made in another folder?"
         raise RegistryRollbackError(
             f"the draft is root {root.version}, which cannot follow {follows}"
         )

@@ -40,7 +40,8 @@ async def probe_endpoint(descriptor: Descriptor, url: str, reach: Reach) -> list
             fail(
                 f"address {url}",
                 str(error),
-                "the provider must name a public wss:// address; --allow-private is for your own",
+                "the provider must name a wss:// address that resolves to a public one; "
+                "--allow-private is for machines of your own",
             )
         ]
     checks: list[Check] = []

@@ -34,7 +34,7 @@ class FolderReport:
     root: RootPayload
     registry: RegistryPayload | None
     entries: tuple[EntryReport, ...]
-    keys_here: dict[str, int]
+    keys_here: dict[str, frozenset[bytes]]
     now: int
     key_problems: tuple[str, ...] = ()
 
@@ -47,8 +47,8 @@ class FolderReport:
         """Lines of name and value."""
         lines = [
             ("root", f"version {self.root.version}, {_due(self.root.expires - self.now)}"),
-            ("root keys", self._role("root", self.root.root)),
-            ("registry keys", self._role("registry", self.root.registry)),
+            *self._role("root", self.root.root),
+            *self._role("registry", self.root.registry),
         ]
         lines += [("problem", problem) for problem in self.key_problems]
         if self.registry is None:
@@ -56,7 +56,8 @@ class FolderReport:
         due = _due(self.registry.expires - self.now)
         listed = f"{len_listed(self.registry)} listed"
         if self.registry.shards is not None:
-            listed += f" in {len(self.registry.shards)} shards"
+            shards = len(self.registry.shards)
+            listed += f" in {shards} shard{'s' * (shards != 1)}"
         return [*lines, ("registry", f"version {self.registry.version}, {listed}, {due}")]
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
@@ -82,12 +83,12 @@ class FolderReport:
                 "expires": self.root.expires,
                 "threshold": self.root.root.threshold,
                 "keys": self.root.root.keys,
-                "keys_here": self.keys_here["root"],
+                "keys_here": len(self.keys_here["root"]),
             },
             "registry_role": {
                 "threshold": self.root.registry.threshold,
                 "keys": self.root.registry.keys,
-                "keys_here": self.keys_here["registry"],
+                "keys_here": len(self.keys_here["registry"]),
             },
             "registry": None
             if registry is None
@@ -113,8 +114,15 @@ class FolderReport:
             ],
         }
 
-    def _role(self, name: str, role: Role) -> str:
-        return f"{role.threshold} of {len(role.keys)} must sign, {self.keys_here[name]} are here"
+    def _role(self, name: str, role: Role) -> list[tuple[str, str]]:
+        """How many must sign, then each key: `--drop-registry-key` and its kin want it in full."""
+        here = self.keys_here[name]
+        told = f"{role.threshold} of {len(role.keys)} must sign, here: {len(here)}"
+        keys = zip(role.keys, role.public_keys, strict=True)
+        return [
+            (f"{name} keys", told),
+            *(("", text + (" (here)" if key in here else "")) for text, key in keys),
+        ]
 
 
 def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
@@ -129,14 +137,15 @@ def show_folder(folder: OperatorFolder, *, now: int) -> FolderReport:
         revoked=policy.revoked,
         known=entries_before(folder),
     )
-    here: dict[str, int] = {}
+    here: dict[str, frozenset[bytes]] = {}
     problems: list[str] = []
     roles: tuple[tuple[RoleName, Role], ...] = (("root", root.root), ("registry", root.registry))
     for name, role in roles:
         try:
-            here[name] = len(signers_for(folder, name, role.public_keys))
+            signers = signers_for(folder, name, role.public_keys)
+            here[name] = frozenset(signer.public_key for signer in signers)
         except ConfigError as error:
-            here[name] = 0
+            here[name] = frozenset()
             problems.append(f"{name} keys: {error}")
     return FolderReport(
         root=root,

@@ -77,8 +77,9 @@ def sign(
         lacking = shortfall(raw, {"registry": role}, what="registry.json")
         if lacking is not None:
             raise ConfigError(
-                f"{lacking}; where other people hold the others, run sign with --draft FILE and "
-                "let them run: cocoon registry cosign FILE"
+                f"{lacking}; name keys that lie elsewhere with --key file:PATH; where other people "
+                "hold the others, run sign with --draft FILE and let them run: "
+                "cocoon registry cosign FILE"
             )
         registry, added = install_registry(folder, raw, proposal.shards, now=now)
     return Signed(registry, proposal.skipped, len_listed(proposal.payload), added)

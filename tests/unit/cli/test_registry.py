@@ -131,9 +131,9 @@ def test_a_registry_in_shards(folder: Path, entry: Path, tmp_path: Path) -> None
     assert (signed["entries"], signed["shards"], signed["new_shards"]) == (1, 1, 1)
     verified = run_json("verify", tmp_path / "www")
     assert [provider["id"] for provider in verified["providers"]] == [ID]
-    assert "1 listed in 1 shards" in run("show", folder)
+    assert "1 listed in 1 shard," in run("show", folder)
     assert run_json("show", folder)["registry"]["shards"] == 1
-    assert "1 provider in 1 shards, 0 of them new" in run("sign", folder, "--shards")
+    assert "1 provider in 1 shard, 0 of them new" in run("sign", folder, "--shards")
     for path in (tmp_path / "www" / "shards").iterdir():
         path.unlink()
     for options in ((), ("--json",)):
@@ -167,7 +167,16 @@ def shared(tmp_path: Path, keys: dict[str, str]) -> Path:
         for name, key in keys.items()
     ]
     none = ("--root-keys", 0, "--registry-keys", 0)
-    run("init", path, "--network", "devnet/test", *none, *publics, "--draft", draft)
+    made = CliRunner().invoke(
+        app,
+        [
+            str(a)
+            for a in ("init", path, "--network", "devnet/test", *none, *publics, "--draft", draft)
+        ],
+    )
+    assert "not valid yet" in made.stderr
+    assert f"cocoon registry accept {path} {draft}" in made.stderr.replace("\n", "")
+    assert "Move" not in made.stderr  # there is no root key here
     lacking = run_json("cosign", draft, "--key", f"file:{tmp_path}/root-a.key", "--yes")["lacking"]
     assert lacking == "the draft needs 2 of 2 root keys, 1 of them signed"
     assert "accept" in run("cosign", draft, "--key", f"file:{tmp_path}/root-b.key", "--yes")
@@ -280,7 +289,7 @@ def test_review_adds_what_passes(
     monkeypatch.setattr("cocoon_sdk.operator.review.probe_endpoint", passing)
     monkeypatch.setattr("cocoon_sdk.operator.review.ask", passing)
     assert run_json("review", folder, entry)["added"] == []
-    assert "added 1; run: cocoon registry sign" in run("review", folder, entry, "--add")
+    assert f"added 1; run: cocoon registry sign {folder}" in run("review", folder, entry, "--add")
     assert run_json("show", folder)["entries"][0]["id"] == ID
     assert "added" not in run("review", folder, entry)
 

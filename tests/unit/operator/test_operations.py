@@ -311,7 +311,7 @@ def test_show_reports_and_does_not_raise(folder: OperatorFolder) -> None:
     operations.sign(folder, now=NOW)
     lines = dict(show_folder(folder, now=NOW + 2 * DAY).summary())
     assert "EXPIRED" in lines["registry"]
-    assert "1 of 1 must sign, 1 are here" in lines["root keys"]
+    assert "1 of 1 must sign, here: 1" in lines["root keys"]
 
 
 @pytest.mark.anyio

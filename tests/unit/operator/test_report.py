@@ -12,6 +12,7 @@ from cocoon_sdk.keys import Ed25519Key
 from cocoon_sdk.operator import operations
 from cocoon_sdk.operator.folder import OperatorFolder, Policy
 from cocoon_sdk.operator.report import FolderReport, show_folder
+from cocoon_sdk.operator.state import load_root
 from cocoon_sdk.registry.descriptor import sign_descriptor
 from cocoon_sdk.registry.model import Entry
 
@@ -71,8 +72,19 @@ def test_another_networks_descriptor_is_a_problem(folder: OperatorFolder) -> Non
 def test_before_the_first_signing_the_next_step_is_named(folder: OperatorFolder) -> None:
     lines = dict(show_folder(folder, now=NOW).summary())
     assert lines["registry"] == "not signed yet; run: cocoon registry sign"
-    assert lines["registry keys"] == "2 of 3 must sign, 3 are here"
+    assert lines["registry keys"] == "2 of 3 must sign, here: 3"
     assert lines["root"] == "version 1, expires in 365 days"
+
+
+def test_every_key_is_shown_in_full(folder: OperatorFolder) -> None:
+    (folder.keys / "registry-2.key").unlink()
+    root = load_root(folder)
+    shown = [text for name, text in show_folder(folder, now=NOW).summary() if not name]
+    assert [text.removesuffix(" (here)") for text in shown] == [
+        *root.root.keys,
+        *root.registry.keys,
+    ]
+    assert sum(text.endswith(" (here)") for text in shown) == 3
 
 
 def test_expiry_counts_from_the_last_second(folder: OperatorFolder) -> None:
@@ -114,7 +126,8 @@ def test_a_key_that_cannot_be_reached_is_reported(folder: OperatorFolder) -> Non
     (folder.path / "operator.toml").write_text('[keys]\nregistry = ["env:NOT_SET_ANYWHERE"]\n')
     report = show_folder(folder, now=NOW)
     problem = "registry keys: the environment variable NOT_SET_ANYWHERE is not set"
-    assert report.keys_here == {"root": 1, "registry": 0}
+    root = frozenset(load_root(folder).root.public_keys)
+    assert report.keys_here == {"root": root, "registry": frozenset()}
     assert dict(report.summary())["problem"].startswith(problem)
     assert report.to_dict()["problems"][0].startswith(problem)
 
