@@ -10,12 +10,14 @@ from typing import Annotated
 
 import typer
 
+from cocoon_sdk.attestation.policy import load_policy
 from cocoon_sdk.cli.background import BackgroundLoop
 from cocoon_sdk.cli.output import escape_controls, tell, tell_steps
 from cocoon_sdk.cli.talk import Talk
 from cocoon_sdk.client import AsyncCocoon
 from cocoon_sdk.errors import AttestationError, CocoonError, ConfigError
 from cocoon_sdk.resources.params import DEFAULT_MAX_TOKENS, Message
+from cocoon_sdk.transport.question import missing
 
 app = typer.Typer(
     help="Talk to a provider; the answer streams, the cost is shown.", add_completion=False
@@ -53,6 +55,7 @@ def chat(
     if prompt is None and as_json:
         raise ConfigError("--json needs a prompt: cocoon chat --json 'your question'")
     _check_settings(registry, trust, assurance)
+    _check_policy(assurance, attestation)
 
     with BackgroundLoop() as loop:
         client = AsyncCocoon(
@@ -91,6 +94,17 @@ def _check_settings(registry: str | None, trust: list[str] | None, assurance: st
         )
 
 
+def _check_policy(assurance: str | None, given: Path | None) -> None:
+    """The client reads the file when it has something to judge; a wrong path would then pass unseen.
+
+    Raises:
+        ConfigError: attestation is demanded, and its policy cannot be read.
+    """
+    named = given or os.environ.get("COCOON_ATTESTATION")
+    if named and (assurance or os.environ.get("COCOON_ASSURANCE")) == "attested":
+        load_policy(Path(named).expanduser())
+
+
 def _trust(given: list[str] | None) -> list[str] | Path | None:
     """Root keys as they are; anything else that stands alone is the path of a root.json."""
     if given and len(given) == 1 and not given[0].startswith("ed25519:"):
@@ -100,11 +114,15 @@ def _trust(given: list[str] | None) -> list[str] | Path | None:
 
 async def _only_model(client: AsyncCocoon) -> str:
     names = [model.id for model in await client.models.list()]
-    if len(names) != 1:
+    if not names:
+        snapshot = await client.request_settings().core.registry.snapshot()
+        raise ConfigError(
+            "the registry lists no model yet; its operator adds providers: cocoon registry add"
+            + missing(snapshot)
+        )
+    if len(names) > 1:
         raise ConfigError(
             f"the registry lists {len(names)} models ({', '.join(names)}); choose one with --model"
-            if names
-            else "the registry lists no model yet; its operator adds providers: cocoon registry add"
         )
     return names[0]
 

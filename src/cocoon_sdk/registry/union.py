@@ -7,6 +7,7 @@ is down, expired or forked is left out and told in `errors`; what it revokes is 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Collection, Mapping, Sequence
 
 from cocoon_sdk.errors import (
@@ -22,6 +23,8 @@ from cocoon_sdk.registry.snapshot import Snapshot
 GRACE = 2.0  # seconds that a slower registry has left once another answered
 
 _REMEMBERED_UNIONS = 64
+
+_log = logging.getLogger(__name__)
 
 
 class _Member:
@@ -43,6 +46,8 @@ class _Member:
         try:
             snapshot = task.result()
         except CocoonError as error:
+            if str(self.error) != str(error):  # once, not at each request while it lasts
+                _log.warning("the registry %s is left out for now: %s", self.client.name, error)
             self.error, self.retry_at = error, now + RETRY_AFTER
             return None
         self.error, self.network = None, snapshot.network

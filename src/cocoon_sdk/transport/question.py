@@ -153,7 +153,7 @@ def nobody(question: Question, snapshot: AnySnapshot, ranking: Ranking) -> Cocoo
         known = sorted(snapshot.models)
         return ModelNotFoundError(
             f"no provider in the registry lists the model {question.model!r}; "
-            f"it lists: {', '.join(known) or 'no models'}{_missing(snapshot)}"
+            f"it lists: {', '.join(known) or 'no models'}{missing(snapshot)}"
         )
     reasons = "; ".join(f"{name[:12]}… {why}" for name, why in sorted(ranking.rejections.items()))
     if ranking.shortfall is not None:
@@ -163,13 +163,13 @@ def nobody(question: Question, snapshot: AnySnapshot, ranking: Ranking) -> Cocoo
             needed=ranking.shortfall,
         )
     return NoProviderError(
-        f"no provider can take this request: {reasons}{_missing(snapshot)}",
+        f"no provider can take this request: {reasons}{missing(snapshot)}",
         rejections=ranking.rejections,
     )
 
 
-def _missing(snapshot: AnySnapshot) -> str:
-    """What the registry could not show."""
+def missing(snapshot: AnySnapshot) -> str:
+    """What the registry could not show, as the end of a message."""
     told = "; ".join(str(error) for error in snapshot.errors[:3])
     return f" (not all of the registry could be read: {told})" if told else ""
 

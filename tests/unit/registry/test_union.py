@@ -161,7 +161,9 @@ async def test_models_of_both_descriptions(operators: Operators) -> None:
 
 
 @pytest.mark.parametrize("dead", ["one", "two"])
-async def test_one_that_is_down_does_not_stop_the_other(operators: Operators, dead: str) -> None:
+async def test_one_that_is_down_does_not_stop_the_other(
+    operators: Operators, dead: str, caplog: pytest.LogCaptureFixture
+) -> None:
     operators.lists("one", entry(ALICE))
     operators.lists("two", entry(ALICE))
     operators.worlds[dead].registry_raw = None
@@ -173,6 +175,10 @@ async def test_one_that_is_down_does_not_stop_the_other(operators: Operators, de
     asked = len(operators.worlds[dead].asked)
     assert await union.snapshot() is snapshot
     assert len(operators.worlds[dead].asked) == asked  # not on every request
+    operators.now += RETRY_AFTER
+    assert len((await union.snapshot()).parts) == 1
+    told = [one for one in caplog.messages if one.startswith(f"the registry {dead} is left out")]
+    assert len(told) == 1  # not at every attempt
     operators.lists(dead, entry(ALICE))
     operators.now += RETRY_AFTER
     assert len((await union.snapshot()).parts) == 2
