@@ -7,6 +7,7 @@ import binascii
 
 import msgspec
 
+from cocoon_sdk.durations import format_duration
 from cocoon_sdk.errors import (
     ConfigError,
     RegistryExpiredError,
@@ -102,16 +103,17 @@ def check_descriptor(
     wanted_chain, wanted_name = parse_network(network)
     if chain != wanted_chain or name not in {"", wanted_name}:
         raise RegistryFormatError(
-            f"{provider} describes itself for network {descriptor.network}, this is {network}"
+            f"{provider} describes itself for network {descriptor.network}, this is {network}; "
+            "the provider must register for this one (chain.network in its config.toml)"
         )
     if descriptor.issued > now + CLOCK_SKEW:
         raise RegistryExpiredError(
-            f"{provider}: descriptor issued {descriptor.issued - now} s in the future; "
+            f"{provider}: descriptor issued {format_duration(descriptor.issued - now)} in the future; "
             "check this machine's clock"
         )
     if now >= descriptor.expires:
         raise RegistryExpiredError(
-            f"{provider}: descriptor expired {now - descriptor.expires} s ago; "
+            f"{provider}: descriptor expired {format_duration(now - descriptor.expires)} ago; "
             "its operator must register again"
         )
     if descriptor.seq < min_seq:

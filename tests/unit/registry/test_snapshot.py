@@ -100,7 +100,7 @@ def test_reasons_name_what_is_wrong() -> None:
     assert "seq 3 is below 4" in (snapshot.providers[1].problem(NOW) or "")
     late = snapshot_of(signed(BOB)).providers[0]
     assert late.problem(NOW) is None
-    assert "expired 5 s ago" in (late.problem(NOW + 7 * DAY + 5) or "")
+    assert "expired 5 seconds ago" in (late.problem(NOW + 7 * DAY + 5) or "")
 
 
 def test_a_descriptor_seen_in_a_newer_version_bars_the_older() -> None:
