@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import logging
+import shlex
 import sys
 import time
 from dataclasses import asdict
@@ -102,6 +103,9 @@ def init(
     print_table("A new provider", ("", ""), facts.items())
     stderr_console().print(
         "Next: send the wallet about 1 coin for fees, look at config.toml, run: cocoon-provider serve"
+        + (f" --home {shlex.quote(str(home))}" if home else ""),
+        markup=False,
+        highlight=False,
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it
+
 
 def entry() -> None:
     """Entry point of the console script; says which extra is missing where one is."""
@@ -13,4 +15,6 @@ def entry() -> None:
         if error.name not in {"typer", "rich"}:
             raise
         sys.exit(f"error: cocoon needs {error.name}: pip install 'cocoon-sdk[cli]'")
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)  # imports take a second
     run()

@@ -63,7 +63,8 @@ def default_url(network: int) -> str:
         return DEFAULT_URLS[network]
     except KeyError as error:
         raise ConfigError(
-            f"network {network} has no public chain API; give its URL (chain=…, COCOON_CHAIN)"
+            f"network {network} has no public chain API; give its URL "
+            "(COCOON_CHAIN; for a provider --chain, or chain.urls in its config.toml)"
         ) from error
 
 

@@ -6,6 +6,24 @@ import sys
 import pytest
 
 
+@pytest.mark.parametrize("package", ["cocoon_sdk", "cocoon_provider"])
+def test_ctrl_c_while_it_still_imports_is_quiet(package: str) -> None:
+    program = (
+        "import sys\n"
+        "class Stop:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Stop())\n"
+        f"from {package}.cli import entry\n"
+        "entry()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("package", "extra"), [("cocoon_sdk", "[cli]"), ("cocoon_provider", "[provider]")]
 )
