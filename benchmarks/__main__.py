@@ -29,8 +29,11 @@ def main(arguments: list[str]) -> int:
         for figure in figures:
             print(json.dumps(figure.to_dict()))
         return 0
+    title = "Medians of interleaved pairs"
+    if effort is QUICK:
+        title += "; a quick run only shows that they run, its figures mean nothing"
     print_table(
-        "Medians of interleaved pairs",
+        title,
         ("what", "against", "ours", "theirs", "ratio (quartiles)", "goal"),
         [_row(figure) for figure in figures],
     )

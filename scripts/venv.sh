@@ -44,7 +44,7 @@ if [ "$(cat .venv/interpreter 2>/dev/null || true)" != "$python" ]; then
   "$python" -m venv .venv
 fi
 rm -f .venv/stamp
-echo "cocoon: installing packages for '$extra' (only wheels, nothing is compiled)" >&2
+echo "cocoon: installing packages for '$extra' (only wheels, nothing is compiled; the first time takes minutes)" >&2
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --prefer-binary \
   --constraint constraints.txt --editable ".[$extra]" >&2
 echo "$python" > .venv/interpreter
