@@ -129,6 +129,10 @@ class Run:
             limit = 15 + 10 * sum(self.map.seconds.get(name, 0) for name in names)
             if tests is None or tests:
                 outcome = trial.try_mutant(self.root, path, tree, tests, self.files, limit)
+            if outcome.status == "passed" and tests is not None and mutant.name not in harmless():
+                # The map misses a test now and then, so nothing is called a survivor without them all.
+                limit = 15 + 10 * sum(self.map.seconds.values())
+                outcome = trial.try_mutant(self.root, path, tree, None, self.files, limit)
         result = {
             "name": mutant.name,
             "module": mutant.module,
