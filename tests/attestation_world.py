@@ -42,6 +42,9 @@ def image(**changes: Any) -> TrustedImage:
     return TrustedImage(**(fields | changes))
 
 
+clock = time.time  # what `claims` calls now; tests at a fixed time replace it
+
+
 def policy(**changes: Any) -> AttestationPolicy:
     """Trusts the fake machine's image."""
     return AttestationPolicy(**({"images": [image()]} | changes))
@@ -56,7 +59,7 @@ def policy_file(folder: Path) -> Path:
 
 def claims(**changes: Any) -> Claims:
     """Claims that hold now, for an hour."""
-    now = int(time.time())
+    now = int(clock())
     fields: dict[str, Any] = {
         "not_before": now - 60,
         "expires": now + 3_600,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +25,13 @@ from cocoon_sdk.errors import AttestationError
 from cocoon_sdk.types.attestation import AttestationResult
 
 KEY, OTHER_KEY = b"k" * 32, b"o" * 32
-NOW = int(time.time())
+NOW = 1_800_000_000
 STEPS = ["quote", "tcb", "debug", "binding", "claims", "image"]
+
+
+@pytest.fixture(autouse=True)
+def _at_a_fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("attestation_world.clock", lambda: NOW)
 
 
 def check(
