@@ -236,6 +236,27 @@ async def test_keys_that_another_worker_saw_replaced_bar_what_is_held_here(
     assert opened == ["https://old.example/", "https://new.example/"]
 
 
+async def test_the_longer_chain_of_another_worker_is_taken_over_whole(
+    world: World, tmp_path: Path
+) -> None:
+    """What root 1 signed stays evidence for somebody who came when root 2 was the newest."""
+    there = updater_of(world, tmp_path)
+    await there.refresh()
+    world.publish_root(2)
+    world.publish_registry(2)
+    for path in tmp_path.rglob("*.json"):
+        path.unlink()  # a cache cleared, so that this one starts at the newest root
+    here = updater_of(world, tmp_path)
+    await here.refresh()
+    assert here.roots == (world.roots[2],)
+    world.publish_root(3)
+    world.publish_registry(3)
+    await there.refresh()
+    assert there.roots == (world.roots[1], world.roots[2], world.roots[3])
+    await here.adopt()
+    assert here.roots == there.roots
+
+
 @pytest.mark.parametrize("left", [0, 1])
 async def test_a_cache_set_back_takes_no_root_away(world: World, tmp_path: Path, left: int) -> None:
     updater = updater_of(world, tmp_path)
