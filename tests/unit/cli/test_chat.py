@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cocoon_sdk.cli.main import app
+from cocoon_sdk.cli.chat import app
 from cocoon_sdk.cli.registry import app as registry
 from cocoon_sdk.errors import ConfigError
 
@@ -26,7 +26,7 @@ def public(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(*arguments: str) -> str:
-    result = CliRunner().invoke(app, ["chat", "hi", *arguments])
+    result = CliRunner().invoke(app, ["hi", *arguments])
     assert isinstance(result.exception, ConfigError), result.output
     return str(result.exception)
 
