@@ -227,6 +227,20 @@ def test_before_its_time_nothing_leaves() -> None:
     assert pair.server.pace_at == pytest.approx(at + STRICT_INTERVAL)
 
 
+def test_what_waits_is_counted_for_whoever_writes() -> None:
+    pair = Paced()
+    stream = pair.ask()
+    assert (pair.client.unpaced, pair.server.unpaced) == (0, 0)
+    for seq in range(5):
+        pair.server.send(stream, delta(seq))
+    assert pair.server.unpaced == 5
+    pair.run(2.5 * STRICT_INTERVAL)
+    assert 0 < pair.server.unpaced < 5
+    pair.run(5 * STRICT_INTERVAL)
+    assert pair.server.unpaced == 0
+    assert Pair().server.unpaced == 0  # by default records go at once
+
+
 def test_a_late_tick_is_not_made_up_for() -> None:
     pair = Paced()
     pair.ask()
