@@ -73,7 +73,7 @@ class Evidence:
             self._work.add_done_callback(_seen)
             return await asyncio.shield(self._work)
         except AttestationError as error:
-            log.error("no quote for a session: %s", error)  # noqa: TRY400 - its cause is in the text
+            log.error("no quote for a session: %s", error)
             return Error(WireCode.INTERNAL, "no quote can be made now; use another provider")
         finally:
             self._waiting -= 1

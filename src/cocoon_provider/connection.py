@@ -227,7 +227,7 @@ class Connection:
             log.warning("a stream failed: %s: %s", error.code, error)
             refusal = refusal_of(error)
         except Exception as error:  # noqa: BLE001 - the client gets an ERROR, the log its place
-            log.error("a stream failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            log.error("a stream failed unexpectedly: %s", describe(error))
             refusal = internal_refusal()
         with contextlib.suppress(ConnectionLostError, LocalProtocolError):
             await self._wire.send(stream, refusal.frame(), end=True)

@@ -51,7 +51,7 @@ class Feed:
         except CocoonError as error:
             self._failure = error
         except Exception as error:  # noqa: BLE001 - as a backend's own error, without its text
-            log.error("the backend failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            log.error("the backend failed unexpectedly: %s", describe(error))
         finally:
             self.ended = True
             self._wake.set()

@@ -49,7 +49,7 @@ class FreeBilling:
 
     async def advance(
         self,
-        counts: Counts,  # noqa: ARG002 - free
+        counts: Counts,  # noqa: ARG002 - every count costs nothing
         response_hash: bytes,  # noqa: ARG002 - nothing of a free stream is durable
         targets: Sequence[Counts],
     ) -> Progress:
@@ -83,6 +83,6 @@ class FreeBilling:
     async def drop(self) -> None:
         """Nothing was entered."""
 
-    def listening(self, wake: asyncio.Event) -> AbstractContextManager[None]:  # noqa: ARG002
+    def listening(self, wake: asyncio.Event) -> AbstractContextManager[None]:  # noqa: ARG002 - nothing ever wakes it
         """Nothing to wait for."""
         return nullcontext()

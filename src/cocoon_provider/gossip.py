@@ -76,7 +76,7 @@ class RegistryGossip:
         except CocoonError as error:
             log.warning("no registry to compare with from %s: %s", source.locator, error)
         except Exception as error:  # noqa: BLE001 - the others are still looked at
-            log.error("%s cannot be read: %s", source.locator, describe(error))  # noqa: TRY400
+            log.error("%s cannot be read: %s", source.locator, describe(error))
 
     async def _take(self, locator: str, raw: bytes) -> None:
         seen = await asyncio.to_thread(lambda: hashlib.sha256(raw).digest())

@@ -43,8 +43,9 @@ class GuardedSocket(ServerConnection):
         self, *args: Any, doors: Doors, by_peer: bool, clock: Callable[[], float], **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        # The library's own faults, too, end with a code of ours and without a word (wire.md, "Limits").
-        self._fail, self.protocol.fail = self.protocol.fail, self._end  # type: ignore[method-assign]
+        # The library's own faults, too, end with a code of ours and without a word (wire.md, "Limits"). It
+        # makes the protocol object itself and offers no other place to change that.
+        self._fail, self.protocol.fail = self.protocol.fail, self._end  # type: ignore[method-assign] # see above
         self._doors = doors
         self._by_peer = by_peer
         self._guard = FrameGuard(clock, greetings=_GREETINGS)

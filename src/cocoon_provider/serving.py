@@ -79,7 +79,7 @@ class Serving:
             await asyncio.shield(self._stop())
             raise
         except Exception as error:  # noqa: BLE001 - the client gets an ERROR, the log its place
-            log.error("a request failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            log.error("a request failed unexpectedly: %s", describe(error))
             refusal = internal_refusal()
         await self._stop()
         return await self._conclude(reason, refusal)

@@ -88,7 +88,7 @@ class Settlement:
         except CocoonError as error:
             log.warning("settlement failed, will try again: %s", error)
         except Exception as error:  # noqa: BLE001 - without the loop nothing is ever redeemed
-            log.error("settlement failed unexpectedly: %s", describe(error))  # noqa: TRY400
+            log.error("settlement failed unexpectedly: %s", describe(error))
 
     async def _round(self) -> None:
         ended = await self._book.end_abandoned()
@@ -164,7 +164,7 @@ class Settlement:
                 self._chain, [self._message(claim) for claim in fresh], check=False
             )
         except InsufficientFundsError:
-            log.error("the provider's wallet %s needs coins to redeem", self._wallet.address)  # noqa: TRY400
+            log.error("the provider's wallet %s needs coins to redeem", self._wallet.address)
             raise
         for claim in fresh:
             await self._refresh(claim.key.address)

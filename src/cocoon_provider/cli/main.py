@@ -116,17 +116,17 @@ def pull(
     ],
 ) -> None:
     """Fetch and convert a model, so that `serve` starts at once."""
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from cocoon_provider.models.store import ensure_model
 
     with Progress(console=stderr_console(), transient=True) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def show(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total or None)
-            bars.update(tasks[stage], completed=done, total=total or None)  # type: ignore[arg-type]
+            bars.update(tasks[stage], completed=done, total=total or None)
 
         folder = ensure_model(model, progress=show)
     stderr_console().print(f"ready: {folder.path}", markup=False)

@@ -172,7 +172,7 @@ class Engine:
         """Do something for a sequence and keep its events; a failure ends only that sequence."""
         try:
             events = work()
-        except Exception as error:  # noqa: BLE001  whatever the runtime raises, the others go on
+        except Exception as error:  # noqa: BLE001 - whatever the runtime raises, the others go on
             # Not the message: it may quote the prompt.
             _log.error("a request failed in the engine: %s", describe(error))
             generation.sequence.finished = True

@@ -79,5 +79,5 @@ def _with_options(command: Command[P], *, leave_out: set[str]) -> Callable[P, No
     ]
     del run.__wrapped__
     run.__annotations__ = {one.name: one.annotation for one in parameters}
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined] # what typer reads
     return run

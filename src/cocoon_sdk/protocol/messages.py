@@ -328,7 +328,7 @@ def decode_body(ftype: int, body: bytes) -> Message:
     decoder = _DECODERS.get(ftype)  # a FrameType is equal to its number
     if decoder is not None:
         try:
-            return decoder.decode(body)  # type: ignore[no-any-return]
+            return decoder.decode(body)  # type: ignore[no-any-return] # the table holds decoders of every type
         except _DECODING_ERRORS as error:
             raise BodyError(f"malformed {FrameType(ftype).name} body") from error
     try:

@@ -38,7 +38,7 @@ class _Bound(NodeTransformer):
             return node
         return super().generic_visit(node, *args, **kwargs)
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+    def visit_For(self, node: nodes.For) -> nodes.Node:
         turn = self._turn(node.body)
         self.generic_visit(node)
         # A test is run for elements that never reach the body.
@@ -46,42 +46,42 @@ class _Bound(NodeTransformer):
         node.body.insert(0, nodes.ExprStmt(turn))
         return node
 
-    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
+    def visit_Macro(self, node: nodes.Macro) -> nodes.Node:
         turn = self._turn(node.body)
         self.generic_visit(node)
         node.body.insert(0, nodes.ExprStmt(turn))
         return node
 
-    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:  # noqa: N802
+    def visit_AssignBlock(self, node: nodes.AssignBlock) -> nodes.Node:
         if node.filter is not None:
             raise VerificationError(
                 "the model's chat template filters a block, which is not allowed"
             )
         return self.generic_visit(node)
 
-    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return self._hook("joined", nodes.List(node.nodes))
 
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
         self.generic_visit(node)
         if node.node is not None:
             node.node = self._hook("made", node.node)
         return self._hook("made", node)
 
-    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:
         self.generic_visit(node)
         if isinstance(node.arg, nodes.Slice):
             return self._hook("made", node)
         node.arg = self._hashed(node.arg)
         return node
 
-    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+    def visit_Pair(self, node: nodes.Pair) -> nodes.Node:
         self.generic_visit(node)
         node.key = self._hashed(node.key)
         return node
 
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
         node.expr = self._hook("compared", node.expr)
         for operand in node.ops:
@@ -93,7 +93,7 @@ class _Bound(NodeTransformer):
         stored = isinstance(node, nodes.Tuple) and node.ctx != "load"
         return node if stored else self._hook("made", node)
 
-    visit_List = visit_Dict = visit_Tuple = _literal  # noqa: N815
+    visit_List = visit_Dict = visit_Tuple = _literal
 
     def _turn(self, body: list[nodes.Node]) -> nodes.Call:
         """The report of one turn; taken before the body is rewritten."""

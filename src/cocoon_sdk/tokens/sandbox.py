@@ -158,7 +158,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         del value
         return None
 
-    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805, PYI063 - as in jinja
         """Charge what a call may compare or hash, the text methods that can explode, and the result."""
         owner = getattr(__obj, "__self__", None)
         if owner is not __self and not isinstance(__obj, Macro):  # our hooks charge by themselves

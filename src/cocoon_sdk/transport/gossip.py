@@ -145,15 +145,13 @@ class Gossip:
                     return
                 await self._judge.confront(raw)
         except RegistryEquivocationError as error:
-            logger.error(  # noqa: TRY400 - the message says it all
-                "provider %s showed that the registry is forked: %s", provider, error
-            )
+            logger.error("provider %s showed that the registry is forked: %s", provider, error)
         except (PageError, TimeoutError, CocoonError) as error:
             logger.info(
                 "a hint of provider %s at another registry says nothing: %s", provider, error
             )
         except Exception as error:  # noqa: BLE001 - nobody waits for this task
-            logger.error("following a hint failed: %s", type(error).__name__)  # noqa: TRY400
+            logger.error("following a hint failed: %s", type(error).__name__)
 
     async def _fetched(self, site: Site, hint: ForkHint) -> bytes:
         content = bytearray()
